@@ -1,0 +1,237 @@
+// The state of an elevation as a fold over its log entries, and when time will next change it.
+// Never judges: an entry in the log has happened. Knows principals and texts by id and commitment only.
+
+import {
+  type Elevation,
+  ElevationSchema,
+  ElevationState,
+  type PersonalText,
+  PersonalTextSchema,
+  PrincipalSchema,
+  StageSchema,
+  StartMode,
+  VoteKind,
+  VoteSchema,
+} from "@brevet/protocol/brevet/v1/elevation";
+import type { ElevationRequested, LogEntry, Sealed, VoteCast, VotesVoided } from "@brevet/protocol/brevet/v1/log";
+import { clone, create } from "@bufbuild/protobuf";
+import { durationMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+
+/**
+ * The elevation after an entry that concerns it. Pure: `state` stays as it is. `Principal.id` and `PersonalText.commitment` are set,
+ * names, kinds and texts are not: see reveal.ts.
+ *
+ * While an extension waits for approval, `stage` and `Stage.approved` count its votes, from 0 again.
+ *
+ * `revision` moves with every entry but GrantIssued, which changes nothing that a reader sees.
+ *
+ * @throws Error when the first entry is not ElevationRequested, or a second one is: the log contradicts itself.
+ */
+export function evolve(state: Elevation | undefined, entry: LogEntry): Elevation {
+  const event = entry.event;
+  if (event.case === "elevationRequested") {
+    if (state !== undefined) throw new Error(`log entry ${entry.revision} asks for ${entry.elevation} a second time`);
+    return requested(entry, event.value);
+  }
+  if (state === undefined)
+    throw new Error(`log entry ${entry.revision} (${event.case}) concerns ${entry.elevation}, which nobody asked for`);
+  if (event.case === "grantIssued") return state;
+  const next = clone(ElevationSchema, state);
+  next.revision = entry.revision;
+  apply(next, entry);
+  return next;
+}
+
+/** When time alone will change the elevation next, in milliseconds since 1970; undefined once it is final. */
+export function nextDueMs(state: Elevation): number | undefined {
+  switch (state.state) {
+    case ElevationState.PENDING:
+      return toMs(state.pendingUntil);
+    case ElevationState.SCHEDULED:
+      return toMs(state.startMode === StartMode.AT_TIME ? state.startTime : state.startBy);
+    case ElevationState.ACTIVE:
+      return toMs(state.windowEnd);
+    default:
+      return undefined;
+  }
+}
+
+/** Whether nothing but a review can change it any more. */
+export function isFinal(state: Elevation): boolean {
+  return state.state !== ElevationState.PENDING && state.state !== ElevationState.SCHEDULED && state.state !== ElevationState.ACTIVE;
+}
+
+function requested(entry: LogEntry, event: ElevationRequested): Elevation {
+  const state = create(ElevationSchema, {
+    id: entry.elevation,
+    audience: entry.audience,
+    entitlement: event.entitlement,
+    state: ElevationState.PENDING,
+    requester: create(PrincipalSchema, { id: event.requester }),
+    method: event.method,
+    methods: [...event.methods],
+    condition: event.condition,
+    startMode: event.startMode,
+    stages: event.stages.map((stage) =>
+      create(StageSchema, { approvers: stage.approvers.map((approver) => sealedText(approver)), quorum: stage.quorum }),
+    ),
+    automatic: event.automatic,
+    breakGlass: event.breakGlass,
+    payloadDigest: event.payloadDigest,
+    keyThumbprint: event.keyThumbprint,
+    run: event.run,
+    holds: 1,
+    policyVersion: event.policyVersion,
+    revision: entry.revision,
+    presentation: event.presentation,
+    streamExpiry: event.streamExpiry,
+  });
+  const at = entryMs(entry);
+  state.createTime = timestampFromMs(at);
+  if (event.initiator !== "") state.initiator = create(PrincipalSchema, { id: event.initiator });
+  if (event.reason) state.reason = sealedText(event.reason);
+  if (event.duration) state.duration = event.duration;
+  if (event.startTime) state.startTime = event.startTime;
+  if (event.pending) state.pendingUntil = timestampFromMs(at + durationMs(event.pending));
+  if (event.startWithin) state.startWithin = event.startWithin;
+  if (event.reviewWithin) state.reviewBy = timestampFromMs(at + durationMs(event.reviewWithin));
+  if (event.drain) state.drain = event.drain;
+  return state;
+}
+
+function apply(state: Elevation, entry: LogEntry): void {
+  const event = entry.event;
+  switch (event.case) {
+    case "holdTaken":
+      state.holds += 1;
+      return;
+    case "holdReleased":
+      state.holds = event.value.all ? 0 : Math.max(0, state.holds - 1);
+      return;
+    case "voteCast":
+      return voted(state, entry, event.value);
+    case "votesVoided":
+      return voided(state, event.value);
+    case "stageEscalated":
+      state.stages[event.value.stage]?.escalatedTo.push(...event.value.to.map((to) => sealedText(to)));
+      return;
+    case "elevationApproved":
+      state.state = ElevationState.SCHEDULED;
+      state.stage = state.stages.length;
+      state.automatic = event.value.automatic;
+      if (state.startWithin) state.startBy = timestampFromMs(entryMs(entry) + durationMs(state.startWithin));
+      return;
+    case "elevationStarted":
+      state.state = ElevationState.ACTIVE;
+      state.stage = state.stages.length;
+      if (event.value.windowStart) state.windowStart = event.value.windowStart;
+      if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
+      return;
+    case "elevationDenied":
+      return ended(state, entry, ElevationState.DENIED, state.votes.findLast((vote) => vote.kind === VoteKind.DENY)?.comment);
+    case "elevationWithdrawn":
+      return ended(state, entry, ElevationState.WITHDRAWN, commented(event.value.comment));
+    case "elevationLapsed":
+      return ended(state, entry, ElevationState.LAPSED, undefined, event.value.at);
+    case "elevationExpired":
+      return ended(state, entry, ElevationState.EXPIRED, undefined, event.value.at);
+    case "elevationEnded":
+      return ended(state, entry, ElevationState.ENDED, undefined);
+    case "elevationRevoked":
+      return ended(state, entry, ElevationState.REVOKED, commented(event.value.comment));
+    case "extensionRequested":
+      if (event.value.windowEnd) state.extensionEnd = event.value.windowEnd;
+      state.stage = 0;
+      for (const stage of state.stages) stage.approved = 0;
+      return;
+    case "elevationExtended":
+      if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
+      return extensionOver(state);
+    case "extensionRefused":
+      return extensionOver(state);
+    case "elevationNarrowed":
+      state.methods = [...event.value.methods];
+      if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
+      return;
+    case "payloadUsed":
+      state.payloadUseTime = timestampFromMs(entryMs(entry));
+      return;
+    case "elevationReviewed": {
+      state.reviewTime = timestampFromMs(entryMs(entry));
+      state.reviewedBy = create(PrincipalSchema, { id: entry.actor });
+      const comment = commented(event.value.comment);
+      if (comment) state.reviewComment = comment;
+      return;
+    }
+    default:
+      // Entries that concern no elevation's state, also those of a later version of the format.
+      return;
+  }
+}
+
+function voted(state: Elevation, entry: LogEntry, event: VoteCast): void {
+  const vote = create(VoteSchema, {
+    voter: create(PrincipalSchema, { id: entry.actor }),
+    kind: event.kind,
+    stage: event.stage,
+    time: timestampFromMs(entryMs(entry)),
+    revision: entry.revision,
+  });
+  if (event.comment) vote.comment = sealedText(event.comment);
+  if (event.narrowedDuration) {
+    vote.narrowedDuration = event.narrowedDuration;
+    if (state.duration === undefined || durationMs(event.narrowedDuration) < durationMs(state.duration))
+      state.duration = event.narrowedDuration;
+  }
+  state.votes.push(vote);
+  const stage = state.stages[event.stage];
+  if (event.kind !== VoteKind.APPROVE || stage === undefined) return;
+  stage.approved += 1;
+  state.stage = openStage(state);
+}
+
+function voided(state: Elevation, event: VotesVoided): void {
+  for (const vote of state.votes) {
+    if (vote.voided || !event.votes.includes(vote.revision)) continue;
+    vote.voided = true;
+    const stage = state.stages[vote.stage];
+    if (vote.kind === VoteKind.APPROVE && stage !== undefined && stage.approved > 0) stage.approved -= 1;
+  }
+  state.stage = openStage(state);
+}
+
+/** The first stage without its quorum; the number of stages when none is left. */
+function openStage(state: Elevation): number {
+  const open = state.stages.findIndex((stage) => stage.approved < stage.quorum);
+  return open === -1 ? state.stages.length : open;
+}
+
+function ended(state: Elevation, entry: LogEntry, to: ElevationState, comment: PersonalText | undefined, at?: Timestamp): void {
+  state.state = to;
+  state.endTime = at ?? timestampFromMs(entryMs(entry));
+  if (entry.actor !== "" && at === undefined) state.endedBy = create(PrincipalSchema, { id: entry.actor });
+  if (comment) state.endComment = comment;
+  if (state.extensionEnd !== undefined) extensionOver(state);
+}
+
+function extensionOver(state: Elevation): void {
+  delete state.extensionEnd;
+  state.stage = state.stages.length;
+}
+
+function sealedText(sealed: Sealed): PersonalText {
+  return create(PersonalTextSchema, { commitment: sealed.commitment });
+}
+
+function commented(sealed: Sealed | undefined): PersonalText | undefined {
+  return sealed && sealedText(sealed);
+}
+
+function entryMs(entry: LogEntry): number {
+  if (entry.time === undefined) throw new Error(`log entry ${entry.revision} has no time`);
+  return timestampMs(entry.time);
+}
+
+function toMs(time: Timestamp | undefined): number | undefined {
+  return time && timestampMs(time);
+}
