@@ -1,0 +1,136 @@
+// approve, deny, withdraw, end, revoke: what changes an elevation.
+
+import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Command } from "commander";
+import { withConnection } from "../connection/options.ts";
+import { elevationDocument, elevationText, situation, stateName } from "../output/elevation.ts";
+import { CommandError, exitStatus } from "../output/status.ts";
+import { connectionOf, durationOption, elevationId, nowMs, requestId } from "./ask.ts";
+import type { CommandContext } from "./context.ts";
+
+/** The deciding and ending commands. */
+export function decisionCommands(context: CommandContext): Command[] {
+  return [approveCommand(context), denyCommand(context), withdrawCommand(context), endCommand(context), revokeCommand(context)];
+}
+
+function single(name: string, description: string): Command {
+  return withConnection(new Command(name).description(description).argument("<id>", "elv_…"));
+}
+
+function say({ output }: CommandContext, elevation: Elevation | undefined): void {
+  if (elevation === undefined) throw new CommandError(exitStatus.unreachable, "The authority's answer is empty.");
+  output.answer(`${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}`, elevationDocument(elevation));
+}
+
+function approveCommand(context: CommandContext): Command {
+  return single("approve", "vote for an elevation; the last vote needed approves it")
+    .option("--comment <words>", "words for the record")
+    .option("--for <duration>", "narrow it to this long")
+    .option("--seen <revision>", "refuse if it changed since this revision, as show printed it")
+    .action(async (id: string, options: { comment?: string; for?: string; seen?: string }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const seen = await sight(api, elevationId(id), options.seen, context);
+      const { elevation } = await api.approve({
+        requestId: requestId(),
+        id,
+        comment: options.comment ?? "",
+        seenRevision: seen.revision,
+        payloadDigest: seen.payloadDigest,
+        ...(options.for === undefined ? {} : { duration: durationFromMs(durationOption("--for", options.for)) }),
+      });
+      say(context, elevation);
+    });
+}
+
+function denyCommand(context: CommandContext): Command {
+  return single("deny", "vote against an elevation, which ends it")
+    .option("--comment <words>", "words for the requester")
+    .option("--seen <revision>", "refuse if it changed since this revision")
+    .action(async (id: string, options: { comment?: string; seen?: string }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const seen = await sight(api, elevationId(id), options.seen, context);
+      const { elevation } = await api.deny({ requestId: requestId(), id, comment: options.comment ?? "", seenRevision: seen.revision });
+      say(context, elevation);
+    });
+}
+
+/** A vote names what its voter saw: given by --seen, otherwise what is shown now, before the vote. */
+async function sight(
+  api: Awaited<ReturnType<typeof connectionOf>>["elevations"],
+  id: string,
+  seen: string | undefined,
+  { output }: CommandContext,
+): Promise<{ revision: bigint; payloadDigest: Uint8Array }> {
+  const { elevation } = await api.get({ id });
+  if (elevation === undefined) throw new CommandError(exitStatus.unreachable, "The authority's answer is empty.");
+  if (seen === undefined) {
+    output.note(elevationText(elevation, nowMs()));
+    return { revision: elevation.revision, payloadDigest: elevation.payloadDigest };
+  }
+  if (!/^\d{1,19}$/.test(seen)) throw new CommandError(exitStatus.misuse, `--seen ${seen}: not a revision.`);
+  return { revision: BigInt(seen), payloadDigest: elevation.payloadDigest };
+}
+
+function withdrawCommand(context: CommandContext): Command {
+  return single("withdraw", "take your own request back before it is decided")
+    .option("--comment <words>", "words for the record")
+    .action(async (id: string, options: { comment?: string }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const { elevation } = await api.withdraw({ requestId: requestId(), id: elevationId(id), comment: options.comment ?? "" });
+      say(context, elevation);
+    });
+}
+
+function endCommand(context: CommandContext): Command {
+  return single("end", "hand your own elevation back before its window ends")
+    .option("--all", "also for other callers that hold it")
+    .action(async (id: string, options: { all?: boolean }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const { elevation } = await api.end({ requestId: requestId(), id: elevationId(id), all: options.all ?? false });
+      say(context, elevation);
+    });
+}
+
+function revokeCommand(context: CommandContext): Command {
+  return withConnection(new Command("revoke").description("take elevations away, at once").argument("[id]", "elv_…"))
+    .option("--principal <name>", "all of this principal")
+    .option("--entitlement <id>", "all under this entitlement; needs --audience")
+    .option("--audience <name>", "only for this deployment")
+    .option("--comment <words>", "words for the record")
+    .action(
+      async (
+        id: string | undefined,
+        options: { principal?: string; entitlement?: string; audience?: string; comment?: string },
+        command: Command,
+      ) => {
+        const { elevations: api } = await connectionOf(command);
+        const { elevations } = await api.revoke({
+          requestId: requestId(),
+          target: revokeTarget(id, options),
+          audience: options.audience ?? "",
+          comment: options.comment ?? "",
+        });
+        const lines = elevations.map(
+          (elevation) =>
+            `${elevation.id} is ${stateName(elevation)}: ${elevation.requester?.name ?? ""} no longer has ${elevation.entitlement}`,
+        );
+        context.output.answer(lines.length === 0 ? "Nothing matched: nothing was revoked." : lines.join("\n"), {
+          elevations: elevations.map(elevationDocument),
+        });
+        if (lines.length === 0) context.end(exitStatus.no);
+      },
+    );
+}
+
+function revokeTarget(id: string | undefined, options: { principal?: string; entitlement?: string; audience?: string }) {
+  const named = [id, options.principal, options.entitlement].filter((target) => target !== undefined);
+  if (named.length !== 1) {
+    throw new CommandError(exitStatus.misuse, "Say what to revoke: an id, --principal or --entitlement, exactly one of them.");
+  }
+  if (id !== undefined) return { case: "id", value: elevationId(id) } as const;
+  if (options.principal !== undefined) return { case: "principal", value: options.principal } as const;
+  if (options.audience === undefined)
+    throw new CommandError(exitStatus.misuse, "--entitlement needs --audience: the same id can stand in several policies.");
+  return { case: "entitlement", value: options.entitlement ?? "" } as const;
+}

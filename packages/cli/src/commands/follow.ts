@@ -1,0 +1,57 @@
+// One watch that goes on: resumes behind what was seen when the authority restarts or the network breaks, with full jitter.
+
+import { sleep, systemClock } from "@brevet/protocol";
+import type { Elevation, ElevationState, LogPosition } from "@brevet/protocol/brevet/v1/elevation";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Connection } from "../connection/connection.ts";
+
+/** What to follow. */
+export interface FollowOptions {
+  readonly filter: {
+    readonly ids?: string[];
+    readonly mine?: boolean;
+    readonly decidable?: boolean;
+    readonly states?: ElevationState[];
+    readonly audience?: string;
+    readonly entitlement?: string;
+    readonly principal?: string;
+  };
+  /** Elevations for which somebody waits here: their approval starts the window. */
+  readonly waitingFor?: readonly string[];
+  readonly signal: AbortSignal;
+  /** Told when the connection is lost and found again. */
+  readonly note: (text: string) => void;
+}
+
+const FIRST_DELAY_MS = 200;
+const LONGEST_DELAY_MS = 10_000;
+
+/** The present state of what matches, then every change. Ends when the signal is aborted; throws what cannot be waited out. */
+export async function* follow(connection: Connection, options: FollowOptions): AsyncGenerator<Elevation, void, undefined> {
+  let after: LogPosition | undefined;
+  let failures = 0;
+  while (!options.signal.aborted) {
+    try {
+      const stream = connection.elevations.watch(
+        { filter: options.filter, waitingFor: [...(options.waitingFor ?? [])], ...(after === undefined ? {} : { after }) },
+        { signal: options.signal },
+      );
+      for await (const message of stream) {
+        if (failures > 0) options.note("The authority is back.");
+        failures = 0;
+        if (message.elevation !== undefined) yield message.elevation;
+        if (message.position !== undefined && (message.caughtUp || after !== undefined)) after = message.position;
+      }
+    } catch (error) {
+      if (options.signal.aborted) return;
+      const failure = ConnectError.from(error);
+      if (failure.code !== Code.Unavailable && failure.code !== Code.Aborted) throw error;
+      // A first connection that fails is an answer; a later one is an outage to sit out.
+      if (after === undefined && failures === 0) throw error;
+    }
+    if (failures === 0) options.note("The authority went away; waiting for it. Nothing is lost.");
+    failures += 1;
+    const ceiling = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** failures);
+    await sleep(systemClock, Math.random() * ceiling, options.signal).catch(() => undefined);
+  }
+}

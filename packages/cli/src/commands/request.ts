@@ -1,0 +1,144 @@
+// request: asks for an elevation, and waits for it if told to.
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { isMethodName } from "@brevet/protocol";
+import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Command } from "commander";
+import type { Connection } from "../connection/connection.ts";
+import { withConnection } from "../connection/options.ts";
+import { formatDuration } from "../output/duration.ts";
+import { elevationDocument, elevationText, situation, stateName, waitsFor } from "../output/elevation.ts";
+import { CommandError, exitStatus } from "../output/status.ts";
+import { connectionOf, durationOption, nowMs, requestId } from "./ask.ts";
+import type { CommandContext } from "./context.ts";
+import { follow } from "./follow.ts";
+
+interface RequestOptions {
+  readonly audience?: string;
+  readonly entitlement?: string;
+  readonly for?: string;
+  readonly reason?: string;
+  readonly at?: string;
+  readonly run?: string;
+  readonly data?: string;
+  readonly payload?: string;
+  readonly breakGlass?: boolean;
+  readonly dryRun?: boolean;
+  readonly wait?: boolean;
+  readonly timeout?: string;
+}
+
+/** `brevet request METHOD`. */
+export function requestCommand(context: CommandContext): Command {
+  return withConnection(
+    new Command("request").description("ask for an elevation to call a method").argument("<method>", "package.Service/Method"),
+  )
+    .option("--audience <name>", "which deployment (BREVET_AUDIENCE); needed only if several have the method")
+    .option("--entitlement <id>", "which entitlement; default: fewest approvals, then narrowest")
+    .option("--for <duration>", "how long, like 15m; default: the entitlement's")
+    .option("--reason <words>", "why")
+    .option("--at <time>", "start then (RFC 3339), not with the first call")
+    .option("--run <id>", "the pipeline run that asks")
+    .option("--payload <file>", "the request that it is for, in protobuf's wire form, where each request is approved by itself")
+    .option("--break-glass", "active at once, loud, reviewed afterwards")
+    .option("--dry-run", "check everything, ask for nothing")
+    .option("--wait", "wait until it is decided; the window then starts with the approval")
+    .option("--timeout <duration>", "with --wait: at most this long; the request stays open")
+    .action(async (method: string, options: RequestOptions, command: Command) => {
+      if (!isMethodName(method)) {
+        throw new CommandError(exitStatus.misuse, `"${method}" is not a method name.`, {
+          hints: ["Write package.Service/Method, like payments.v1.Ledger/Refund."],
+        });
+      }
+      const connection = await connectionOf(command);
+      const answer = await connection.elevations.request({
+        requestId: requestId(),
+        method,
+        audience: options.audience ?? process.env.BREVET_AUDIENCE ?? "",
+        entitlement: options.entitlement ?? "",
+        reason: options.reason ?? "",
+        run: options.run ?? "",
+        breakGlass: options.breakGlass ?? false,
+        validateOnly: options.dryRun ?? false,
+        waiting: options.wait ?? false,
+        ...(options.for === undefined ? {} : { duration: durationFromMs(durationOption("--for", options.for)) }),
+        ...(options.at === undefined ? {} : { startTime: timestampFromMs(instant(options.at)) }),
+        ...(options.payload === undefined ? {} : await payload(options.payload)),
+      });
+      const { elevation } = answer;
+      if (elevation === undefined) throw new CommandError(exitStatus.unreachable, "The authority's answer is empty.");
+      if (options.dryRun) {
+        context.output.answer(`This would be asked for:\n${elevationText(elevation, nowMs())}`, {
+          ...elevationDocument(elevation),
+          validateOnly: true,
+        });
+      } else if (options.wait === true && elevation.state === ElevationState.PENDING) {
+        await wait(context, connection, elevation, options.timeout);
+      } else {
+        const found = answer.existing ? "You asked for this before: " : "";
+        context.output.answer(`${found}${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}${next(elevation)}`, {
+          ...elevationDocument(elevation),
+          existing: answer.existing,
+        });
+      }
+    });
+}
+
+/** What an approver, or the requester, does next. */
+function next(elevation: Elevation): string {
+  return elevation.state === ElevationState.PENDING ? `\nAn approver runs: brevet approve ${elevation.id}` : "";
+}
+
+async function wait(context: CommandContext, connection: Connection, asked: Elevation, timeout: string | undefined): Promise<void> {
+  const { output } = context;
+  const limit = timeout === undefined ? undefined : AbortSignal.timeout(durationOption("--timeout", timeout));
+  const signal = limit === undefined ? context.signal : AbortSignal.any([context.signal, limit]);
+  const began = performance.now();
+  let latest = asked;
+  const progress = () => output.progress(`waiting for ${waitsFor(latest)} (${formatDuration(performance.now() - began)})  ${asked.id}`);
+  output.note(`${asked.id} is PENDING: ${situation(asked, nowMs())}${next(asked)}`);
+  const ticking = setInterval(progress, 1000);
+  try {
+    for await (const elevation of follow(connection, { filter: { ids: [asked.id] }, waitingFor: [asked.id], signal, note: output.note })) {
+      latest = elevation;
+      progress();
+      if (elevation.state === ElevationState.PENDING) continue;
+      finish(context, elevation);
+      return;
+    }
+  } finally {
+    clearInterval(ticking);
+  }
+  throw new CommandError(exitStatus.open, `APPROVAL_WAIT_TIMEOUT: ${asked.id} is not decided yet; it stays open.`, {
+    reason: "APPROVAL_WAIT_TIMEOUT",
+    hints: [`See how it stands: brevet show ${asked.id}`, `Take it back: brevet withdraw ${asked.id}`],
+    facts: { elevation: elevationDocument(latest) },
+  });
+}
+
+function finish({ output }: CommandContext, elevation: Elevation): void {
+  const text = `${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}`;
+  if (elevation.state <= ElevationState.ACTIVE) {
+    output.answer(text, elevationDocument(elevation));
+    return;
+  }
+  const reason = `ELEVATION_${stateName(elevation)}`;
+  throw new CommandError(exitStatus.no, `${reason}: ${text}`, { reason, facts: { elevation: elevationDocument(elevation) } });
+}
+
+function instant(text: string): number {
+  const ms = Date.parse(text);
+  if (Number.isNaN(ms))
+    throw new CommandError(exitStatus.misuse, `--at ${text}: not a time.`, { hints: ["Write it like 2027-01-31T18:00:00Z."] });
+  return ms;
+}
+
+async function payload(file: string): Promise<{ payload: Uint8Array; payloadDigest: Uint8Array }> {
+  try {
+    const bytes = new Uint8Array(await readFile(file));
+    return { payload: bytes, payloadDigest: new Uint8Array(createHash("sha256").update(bytes).digest()) };
+  } catch (error) {
+    throw new CommandError(exitStatus.misuse, `${file} cannot be read: ${(error as NodeJS.ErrnoException).code ?? "error"}.`);
+  }
+}

@@ -1,0 +1,119 @@
+// The processes of the demo: an authority, the guarded ledger, callers and approvers, each a real process of its own. Started, watched, ended here.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+/** The checkout's root. */
+export const root = fileURLToPath(new URL("../../../../", import.meta.url));
+const cli = fileURLToPath(new URL("../main.ts", import.meta.url));
+const server = `${root}examples/ledger/src/server.ts`;
+const client = `${root}examples/ledger/src/client.ts`;
+
+/** What a finished process said. */
+export interface Finished {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A process that goes on, with its first line of standard output. */
+export interface Running {
+  readonly process: ChildProcess;
+  /** The JSON object that it printed when it was ready. */
+  readonly ready: Record<string, unknown>;
+  /** Lines of its log so far. */
+  readonly log: string[];
+}
+
+/** All processes of one demo. Disposing ends those that still run. */
+export class Stage implements AsyncDisposable {
+  readonly #children = new Set<ChildProcess>();
+  readonly #environment: NodeJS.ProcessEnv;
+
+  constructor(environment: NodeJS.ProcessEnv) {
+    this.#environment = { ...process.env, ...environment, NO_COLOR: "1" };
+  }
+
+  /** Whether the example that the demo plays with is here. */
+  static available(): boolean {
+    return existsSync(server) && existsSync(client);
+  }
+
+  /** Later processes see these too. */
+  setEnvironment(environment: NodeJS.ProcessEnv): void {
+    Object.assign(this.#environment, environment);
+  }
+
+  authority(words: readonly string[]): Promise<Running> {
+    return this.#start([cli, "serve", "--output", "json", ...words]);
+  }
+
+  ledger(words: readonly string[]): Promise<Running> {
+    return this.#start([server, ...words]);
+  }
+
+  /** Runs one command of the command line to its end. */
+  brevet(words: readonly string[], onLine?: (line: string) => void): Promise<Finished> {
+    return this.#run([cli, ...words], onLine);
+  }
+
+  /** Makes one call with the example's client. */
+  caller(words: readonly string[], onLine?: (line: string) => void): Promise<Finished> {
+    return this.#run([client, ...words], onLine);
+  }
+
+  #spawn(words: readonly string[]): ChildProcess {
+    const child = spawn(process.execPath, [...words], { env: this.#environment, stdio: ["ignore", "pipe", "pipe"] });
+    this.#children.add(child);
+    child.once("close", () => this.#children.delete(child));
+    return child;
+  }
+
+  async #start(words: readonly string[]): Promise<Running> {
+    const child = this.#spawn(words);
+    const log: string[] = [];
+    if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
+    const ready = new Promise<Record<string, unknown>>((resolve, reject) => {
+      if (child.stdout !== null) {
+        createInterface({ input: child.stdout }).on("line", (line) => {
+          try {
+            resolve(JSON.parse(line) as Record<string, unknown>);
+          } catch {
+            log.push(line);
+          }
+        });
+      }
+      child.once("error", reject);
+      child.once("close", (code) => reject(new Error(`${words.join(" ")} ended with ${code}:\n${log.slice(-10).join("\n")}`)));
+    });
+    return { process: child, ready: await ready, log };
+  }
+
+  async #run(words: readonly string[], onLine?: (line: string) => void): Promise<Finished> {
+    const child = this.#spawn(words);
+    const said = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const) {
+      const stream = child[name];
+      if (stream === null) continue;
+      createInterface({ input: stream }).on("line", (line) => {
+        said[name] += `${line}\n`;
+        onLine?.(line);
+      });
+    }
+    const [status] = (await once(child, "close")) as [number | null];
+    return { status: status ?? 1, ...said };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ending = [...this.#children].map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      child.kill("SIGTERM");
+      const late = setTimeout(() => child.kill("SIGKILL"), 3000);
+      await once(child, "close");
+      clearTimeout(late);
+    });
+    await Promise.all(ending);
+  }
+}
