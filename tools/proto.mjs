@@ -25,7 +25,7 @@ function filesIn(folder) {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort();
+    .toSorted();
 }
 
 /** Compares a fresh generation with what is committed, and puts back what was there. */
@@ -36,8 +36,12 @@ function fresh() {
     for (const output of outputs) cpSync(output, join(keep, output), { recursive: true });
     generate();
     const stale = outputs.flatMap((output) => {
-      const paths = output.endsWith(".binpb") ? [output] : [...new Set([...filesIn(output), ...filesIn(join(keep, output)).map((path) => path.slice(keep.length + 1))])];
-      return paths.filter((path) => !existsSync(path) || !existsSync(join(keep, path)) || !readFileSync(path).equals(readFileSync(join(keep, path))));
+      const paths = output.endsWith(".binpb")
+        ? [output]
+        : [...new Set([...filesIn(output), ...filesIn(join(keep, output)).map((path) => path.slice(keep.length + 1))])];
+      return paths.filter(
+        (path) => !existsSync(path) || !existsSync(join(keep, path)) || !readFileSync(path).equals(readFileSync(join(keep, path))),
+      );
     });
     for (const output of outputs) {
       rmSync(output, { recursive: true });

@@ -13,7 +13,7 @@ const patterns = interop
 
 const files = globSync(patterns)
   .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
-  .sort();
+  .toSorted();
 if (files.length === 0) {
   console.error(`no test file matches ${words.join(" ")}`);
   process.exitCode = 2;

@@ -150,7 +150,7 @@ async function withConfig(given: ServeOptions, command: Command): Promise<ServeO
   if (read === null || typeof read !== "object" || Array.isArray(read))
     throw new CommandError(exitStatus.misuse, `${file} has no options in it.`);
   const known = new Map(command.options.map((option) => [option.long?.slice(2) ?? "", option.attributeName()]));
-  const merged: Record<string, unknown> = { ...given };
+  const merged: ServeOptions = { ...given };
   for (const [name, value] of Object.entries(read)) {
     const attribute = known.get(name);
     if (attribute === undefined || name === "config") {
@@ -158,8 +158,13 @@ async function withConfig(given: ServeOptions, command: Command): Promise<ServeO
         hints: [`There are: ${[...known.keys()].filter((key) => key !== "config").join(", ")}`],
       });
     }
-    if (command.getOptionValueSource(attribute) !== "cli")
-      merged[attribute] = name === "policy" && typeof value === "string" ? [value] : value;
+    const wanted = name === "policy" ? "a list of files" : name === "dev" ? "true or false" : "text";
+    const right =
+      name === "policy"
+        ? Array.isArray(value) && value.every((item) => typeof item === "string")
+        : typeof value === (name === "dev" ? "boolean" : "string");
+    if (!right) throw new CommandError(exitStatus.misuse, `${file}: ${name} is ${wanted}.`);
+    if (command.getOptionValueSource(attribute) !== "cli") Object.assign(merged, { [attribute]: value });
   }
-  return merged as unknown as ServeOptions;
+  return merged;
 }

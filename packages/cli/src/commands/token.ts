@@ -5,8 +5,10 @@ import { systemClock } from "@brevet/protocol";
 import { Command } from "commander";
 import { authorityUrl } from "../connection/connection.ts";
 import { causeOf } from "../connection/identity.ts";
+import { withConnection } from "../connection/options.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { inspectToken, type TokenReport } from "../token/inspect.ts";
+import { connectionOf } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
 
 interface InspectOptions {
@@ -47,7 +49,23 @@ export function tokenCommand(context: CommandContext): Command {
       context.output.answer(reportText(report), report);
       if (!report.ok) context.end(exitStatus.no);
     });
-  return new Command("token").description("look into tokens").addCommand(inspect);
+  return new Command("token").description("look into tokens").addCommand(inspect).addCommand(developmentCommand(context));
+}
+
+/** `brevet token dev`: what a caller, a guard or a test presents, where the authority runs with --dev. */
+function developmentCommand({ output }: CommandContext): Command {
+  return withConnection(
+    new Command("dev").description("print an identity token of a made-up person, from an authority that runs with --dev"),
+  )
+    .requiredOption("--for-audience <name>", "whom the token is for: a deployment like payments-prod, or the authority's own (brevet)")
+    .action(async (options: { forAudience: string; as?: string }, command: Command) => {
+      if (options.as === undefined) throw new CommandError(exitStatus.misuse, "Say who: --as user:ana@example.com");
+      const { token } = await connectionOf(command);
+      output.answer((await token?.(options.forAudience)) ?? "", {
+        token: await token?.(options.forAudience),
+        audience: options.forAudience,
+      });
+    });
 }
 
 function reportText(report: TokenReport): string {

@@ -95,7 +95,7 @@ export function situation(elevation: Elevation, nowMs: number): string {
     case ElevationState.EXPIRED:
     case ElevationState.ENDED:
       return elevation.endTime === undefined ? "" : `${formatDuration(nowMs - timestampMs(elevation.endTime))} ago`;
-    case ElevationState.UNSPECIFIED:
+    default:
       return "";
   }
 }

@@ -32,20 +32,20 @@ export function processOutput(form: OutputForm): Output {
     form,
     answer(text, document) {
       clear();
-      process.stdout.write(`${form === "json" ? json(document, 2) : text}\n`);
+      process.stdout.write(`${form === "json" ? json(document, 2) : printable(text)}\n`);
     },
     event(text, document) {
       clear();
-      process.stdout.write(`${form === "json" ? json(document) : text}\n`);
+      process.stdout.write(`${form === "json" ? json(document) : printable(text)}\n`);
     },
     note(text) {
       if (form === "json") return;
       clear();
-      process.stderr.write(`${text}\n`);
+      process.stderr.write(`${printable(text)}\n`);
     },
     progress(text) {
       if (form === "json" || !process.stderr.isTTY) return;
-      process.stderr.write(`\r\u001b[K${text.slice(0, (process.stderr.columns ?? 80) - 1)}`);
+      process.stderr.write(`\r\u001b[K${printable(text).slice(0, (process.stderr.columns ?? 80) - 1)}`);
       progressing = true;
     },
     error(error) {
@@ -56,9 +56,14 @@ export function processOutput(form: OutputForm): Output {
         );
         return;
       }
-      process.stderr.write(`${[error.message, ...error.hints.map((hint) => `  ${hint}`)].join("\n")}\n`);
+      process.stderr.write(`${printable([error.message, ...error.hints.map((hint) => `  ${hint}`)].join("\n"))}\n`);
     },
   };
+}
+
+/** Words of other people reach a terminal without control characters, escape sequences and marks that turn the direction of text. */
+export function printable(text: string): string {
+  return text.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }
 
 /** Columns, as wide as their longest cell. */

@@ -590,7 +590,8 @@ export type ElevationServiceRequestRequest = Message<"brevet.v1.ElevationService
   requestId: string;
 
   /**
-   * The deployment. Required.
+   * The deployment; empty: the only one that knows the caller and whose policy lists the method. REQUEST_INVALID names
+   * them where there are several.
    *
    * @generated from field: string audience = 2;
    */
