@@ -1,0 +1,67 @@
+// What the benchmarks elevate: one audience, one method, one active elevation.
+import type { Authority } from "@brevet/authority";
+import { newId } from "@brevet/protocol";
+import { type Elevation, ElevationService, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { type Client, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+
+/** The deployment. */
+export const AUDIENCE = "bench";
+/** The protected method. */
+export const METHOD = "bench.v1.Bench/Call";
+
+/** A policy in which group:callers may be elevated to {@link METHOD} by group:approvers. */
+export function policyText(): string {
+  return `
+apiVersion: brevet.dev/v1
+audience: ${AUDIENCE}
+groups:
+  "group:approvers": ["user:ana@example.com", "user:bo@example.com"]
+guards: ["workload:bench"]
+roles: { admin: ["group:admins"], auditor: ["group:admins"] }
+apply: { quorum: 1 }
+services:
+  bench.v1.Bench:
+    default: authenticated
+    methods:
+      Call: { access: elevated }
+entitlements:
+  caller:
+    methods: [${METHOD}]
+    requesters: ["group:callers"]
+    duration: { default: 1h, max: 2h }
+    approval: { stages: [{ approvers: ["group:approvers"], quorum: 1 }] }
+`;
+}
+
+/** The API as one made-up person. */
+export function clientFor(url: string, token: string): Client<typeof ElevationService> {
+  return createClient(
+    ElevationService,
+    createGrpcTransport({
+      baseUrl: url,
+      interceptors: [
+        (next) => (request) => {
+          request.header.set("authorization", `Bearer ${token}`);
+          return next(request);
+        },
+      ],
+    }),
+  );
+}
+
+/** Asks for an elevation, approves it and starts it. */
+export async function activeElevation(authority: Authority): Promise<Elevation> {
+  if (authority.dev === undefined) throw new Error("needs a development authority");
+  const requester = clientFor(
+    authority.url,
+    await authority.dev.token("user:sam@example.com", { audience: "brevet", groups: ["group:callers"] }),
+  );
+  const approver = clientFor(authority.url, await authority.dev.token("user:ana@example.com", { audience: "brevet" }));
+  const { elevation } = await requester.request({ requestId: newId("req"), audience: AUDIENCE, method: METHOD });
+  const id = elevation?.id ?? "";
+  await approver.approve({ requestId: newId("req"), id });
+  const started = await requester.start({ requestId: newId("req"), id });
+  if (started.elevation?.state !== ElevationState.ACTIVE) throw new Error("the elevation did not start");
+  return started.elevation;
+}
