@@ -1,0 +1,20 @@
+// The demo is the README's promise: it plays to its end without a person, in under a minute, and leaves nothing running.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Stage } from "../../packages/cli/src/demo/stage.ts";
+import { told } from "../scene.ts";
+
+test("the demo plays the whole story without a person", { timeout: 60_000 }, async () => {
+  await using stage = new Stage({});
+  const played = await stage.brevet(["demo", "--auto"]);
+  assert.equal(played.status, 0, told(played));
+  const story = played.stdout;
+  let at = 0;
+  for (const moment of [/ELEVATION_REQUIRED: /, /elv_[0-9A-Z]{26}/, /is ACTIVE/, /ELEVATION_EXPIRED: /, /The log verifies: \d+ entries/]) {
+    const found = story.slice(at).search(moment);
+    assert.notEqual(found, -1, `${moment} is told in its turn:\n${story}`);
+    at += found;
+  }
+  const decision = /decision (dec_[0-9A-Z]{26})/.exec(story)?.[1] ?? "none";
+  assert.match(story, new RegExp(`guard\\s+\\| .*${decision}`), "the guard's line has the decision of the caller's error");
+});

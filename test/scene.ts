@@ -1,0 +1,131 @@
+// A real authority and the guarded ledger, each a process, for tests that play with both. Ended, and their data gone, when disposed.
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Finished, type Running, Stage } from "../packages/cli/src/demo/stage.ts";
+
+/** The method that the tests need an elevation for. */
+export const REFUND = "payments.v1.Ledger/Refund";
+/** The words by which each of them signs in. */
+export const CALLER = ["--as", "user:sam@acme.test", "--groups", "group:support"];
+export const APPROVER = ["--as", "user:ana@acme.test"];
+export const AUDITOR = ["--as", "user:kim@acme.test", "--groups", "group:security"];
+
+/** The processes and where they are. */
+export class Scene implements AsyncDisposable {
+  readonly stage: Stage;
+  readonly data: string;
+  readonly authority: Running;
+  readonly ledger: Running;
+  /** Of the authority. */
+  readonly url: string;
+  /** Of the ledger, host:port. */
+  readonly address: string;
+  /** A charge over 1299.00 EUR, to refund from. */
+  readonly charge: string;
+
+  private constructor(parts: {
+    stage: Stage;
+    data: string;
+    authority: Running;
+    ledger: Running;
+    url: string;
+    address: string;
+    charge: string;
+  }) {
+    this.stage = parts.stage;
+    this.data = parts.data;
+    this.authority = parts.authority;
+    this.ledger = parts.ledger;
+    this.url = parts.url;
+    this.address = parts.address;
+    this.charge = parts.charge;
+  }
+
+  /** Starts both. `policy` is a file; default: the example's. */
+  static async open(options: { policy?: string; ledgerFlags?: readonly string[] } = {}): Promise<Scene> {
+    const data = await mkdtemp(join(tmpdir(), "brevet-scene-"));
+    const stage = new Stage({});
+    try {
+      const policy = options.policy ?? "examples/ledger/policy.yaml";
+      const authority = await stage.authority([
+        "--dev",
+        "--data",
+        join(data, "authority"),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "off",
+        "--policy",
+        policy,
+      ]);
+      const { url, dev } = authority.ready as { url: string; dev: { code: string } };
+      stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
+      await writeFile(join(data, "charges.csv"), "account,amount_cents,currency\nacme,129900,EUR\n");
+      const ledgerWords = [
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        join(data, "ledger.db"),
+        "--seed",
+        join(data, "charges.csv"),
+        "--authority",
+        url,
+        "--as",
+        "workload:ledger",
+      ];
+      const ledger = await stage.ledger([...ledgerWords, ...(options.ledgerFlags ?? [])]);
+      const { address } = ledger.ready as { address: string };
+      const tls = (options.ledgerFlags ?? []).includes("--tls-cert")
+        ? ["--tls-ca", options.ledgerFlags?.[(options.ledgerFlags ?? []).indexOf("--tls-cert") + 1] ?? ""]
+        : [];
+      const charge = await firstCharge(stage, address, tls);
+      return new Scene({ stage, data, authority, ledger, url, address, charge });
+    } catch (error) {
+      await stage[Symbol.asyncDispose]();
+      await rm(data, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** A token of a made-up person for an audience. */
+  async token(principal: string, audience: string, groups: readonly string[] = []): Promise<string> {
+    const { dev } = this.authority.ready as { dev: { code: string } };
+    const response = await fetch(`${this.url}/dev/token`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ code: dev.code, principal, groups, audience }),
+    });
+    assert.equal(response.status, 200, await response.clone().text());
+    return ((await response.json()) as { token: string }).token;
+  }
+
+  /** Runs `brevet` and expects it to succeed; answers with its JSON. */
+  async brevet(...words: string[]): Promise<Record<string, unknown>> {
+    const finished = await this.stage.brevet([...words, "--output", "json"]);
+    assert.equal(finished.status, 0, told(finished));
+    return JSON.parse(finished.stdout) as Record<string, unknown>;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stage[Symbol.asyncDispose]();
+    await rm(this.data, { recursive: true, force: true });
+  }
+}
+
+/** What a process said, for the message of a failed assertion. */
+export function told({ status, stdout, stderr }: Finished): string {
+  return `exit ${status}\n${stdout}\n${stderr}`;
+}
+
+async function firstCharge(stage: Stage, address: string, tls: readonly string[]): Promise<string> {
+  let listed: Finished | undefined;
+  for (let attempt = 0; attempt < 30; attempt += 1) {
+    listed = await stage.caller(["list", "--address", address, ...CALLER, ...tls]);
+    const charge = /"id":\s*"(ent_[^"]+)"/.exec(listed.stdout)?.[1];
+    if (charge !== undefined) return charge;
+    if (!/UNAVAILABLE/.test(listed.stderr)) break;
+  }
+  throw new Error(`the ledger does not list its charge: ${listed === undefined ? "" : told(listed)}`);
+}
