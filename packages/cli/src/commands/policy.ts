@@ -1,6 +1,6 @@
 // policy check and test: what is wrong with a document, before anything depends on it. Works without an authority.
 import { loadPolicy, runPolicyTests } from "@brevet/policy";
-import { type Finding, Severity } from "@brevet/protocol/brevet/v1/policy";
+import { type Finding, Severity, SeveritySchema } from "@brevet/protocol/brevet/v1/policy";
 import { Command } from "commander";
 import { table } from "../output/output.ts";
 import { exitStatus } from "../output/status.ts";
@@ -69,9 +69,10 @@ export function findingLine(finding: Finding): string {
 }
 
 function severityName(finding: Finding): string {
-  return (Severity[finding.severity] ?? "note").toLowerCase();
+  return (SeveritySchema.value[finding.severity]?.localName ?? "note").toLowerCase();
 }
 
-function findingDocument({ rule, message, fix, file, line, column, ...finding }: Finding) {
-  return { severity: (Severity[finding.severity] ?? "note").toLowerCase(), rule, message, fix, file, line, column };
+function findingDocument(finding: Finding) {
+  const { rule, message, fix, file, line, column } = finding;
+  return { severity: severityName(finding), rule, message, fix, file, line, column };
 }

@@ -1,6 +1,13 @@
 // An elevation as a person reads it, and as a program does.
 
-import { type Elevation, ElevationSchema, ElevationState, type Principal, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+import {
+  type Elevation,
+  ElevationSchema,
+  ElevationState,
+  ElevationStateSchema,
+  type Principal,
+  VoteKind,
+} from "@brevet/protocol/brevet/v1/elevation";
 import { toJson } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
@@ -9,7 +16,7 @@ import { table } from "./output.ts";
 
 /** `PENDING`, `ACTIVE` … */
 export function stateName(elevation: Elevation): string {
-  return ElevationState[elevation.state] ?? "UNKNOWN";
+  return ElevationStateSchema.value[elevation.state]?.localName ?? "UNKNOWN";
 }
 
 /** Whether nothing can happen to it any more. */
