@@ -1,22 +1,28 @@
 // gRPC server reflection, v1 and v1alpha, from Protobuf-ES descriptors: answers bytes with bytes, and shows the service in the shape
 // that a server wants. Owns the answers; owns no transport. Also carries the error details along, which no method mentions.
-import type { DescFile, DescService } from "@bufbuild/protobuf";
+import { type DescFile, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { file_brevet_v1_error } from "../gen/brevet/v1/error_pb.ts";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
 import { file_google_rpc_status } from "../gen/google/rpc/status_pb.ts";
 import { GrpcCode } from "../reason/code.ts";
-import { REFLECTION_PACKAGES, reflectionFile, reflectionService } from "./schema.ts";
+import { REFLECTION_PACKAGES, type ReflectionService, reflectionFile, reflectionService } from "./schema.ts";
 import { Symbols } from "./symbols.ts";
 
 /** Reflection over a set of files. */
 export interface Reflection {
   /** Answers one serialized ServerReflectionRequest of either version with a serialized ServerReflectionResponse. Never throws. */
   answer(request: Uint8Array): Uint8Array;
-  /** Descriptors of the reflection services, v1 first, for servers that take those. Their one method is bidirectional: each request has one answer. */
-  readonly services: readonly DescService[];
+  /** The reflection services, v1 first, for servers that take descriptors: `router.service(one.service, one.implementation)`. */
+  readonly describedServices: readonly DescribedService[];
   /** The same services for servers that take paths and serializers (`server.addService(definition, implementation)`). */
   readonly grpcServices: readonly GrpcService[];
+}
+
+/** A service in the shape of Connect. */
+export interface DescribedService {
+  readonly service: ReflectionService;
+  readonly implementation: { readonly serverReflectionInfo: (requests: AsyncIterable<Message>) => AsyncIterable<Message> };
 }
 
 /** A service in the shape of grpc-js. */
@@ -50,10 +56,26 @@ export function reflectionHandlers(files: readonly DescFile[]): Reflection {
   const services = own.map(reflectionService);
   const symbols = new Symbols([...files, ...own, file_google_rpc_status, file_google_rpc_error_details, file_brevet_v1_error]);
   const answer = (request: Uint8Array) => answerRequest(symbols, request);
-  return { answer, services, grpcServices: services.map((service) => grpcService(service, answer)) };
+  return {
+    answer,
+    describedServices: services.map((service) => describedService(service, answer)),
+    grpcServices: services.map((service) => grpcService(service, answer)),
+  };
 }
 
-function grpcService(service: DescService, answer: (request: Uint8Array) => Uint8Array): GrpcService {
+function describedService(service: ReflectionService, answer: (request: Uint8Array) => Uint8Array): DescribedService {
+  const { input, output } = service.method.serverReflectionInfo;
+  return {
+    service,
+    implementation: {
+      async *serverReflectionInfo(requests) {
+        for await (const request of requests) yield fromBinary(output, answer(toBinary(input, request)));
+      },
+    },
+  };
+}
+
+function grpcService(service: ReflectionService, answer: (request: Uint8Array) => Uint8Array): GrpcService {
   const toBuffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const method: BytesMethod = {
     path: `/${service.typeName}/ServerReflectionInfo`,

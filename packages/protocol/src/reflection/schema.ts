@@ -1,6 +1,6 @@
 // The descriptors of grpc.reflection.v1 and v1alpha, which differ in the package's name only. Written down as data: the
 // service describes itself too, so that tools find it among the others.
-import { create, createFileRegistry, type DescFile, type DescService } from "@bufbuild/protobuf";
+import { create, createFileRegistry, type DescFile, type DescMethodBiDiStreaming, type DescService } from "@bufbuild/protobuf";
 import {
   type DescriptorProto,
   DescriptorProtoSchema,
@@ -96,11 +96,18 @@ export function reflectionFile(packageName: (typeof REFLECTION_PACKAGES)[number]
   return described;
 }
 
+/** The descriptor of a reflection service. */
+export type ReflectionService = DescService & { readonly method: { readonly serverReflectionInfo: DescMethodBiDiStreaming } };
+
 /** The one service of {@link reflectionFile}. */
-export function reflectionService(file: DescFile): DescService {
-  const [service] = file.services;
-  if (!service) throw new Error(`${file.name} describes no service`);
+export function reflectionService(file: DescFile): ReflectionService {
+  const service = file.services.find(isReflection);
+  if (!service) throw new Error(`${file.name} does not describe reflection`);
   return service;
+}
+
+function isReflection(service: DescService): service is ReflectionService {
+  return service.method.serverReflectionInfo?.methodKind === "bidi_streaming";
 }
 
 function messageOf(packageName: string, name: string, fields: readonly FieldSpec[], oneof: string | undefined): DescriptorProto {
