@@ -97,7 +97,7 @@ export function reflectionFile(packageName: (typeof REFLECTION_PACKAGES)[number]
 }
 
 /** The descriptor of a reflection service. */
-export type ReflectionService = DescService & { readonly method: { readonly serverReflectionInfo: DescMethodBiDiStreaming } };
+export type ReflectionService = Omit<DescService, "method"> & { method: { serverReflectionInfo: DescMethodBiDiStreaming } };
 
 /** The one service of {@link reflectionFile}. */
 export function reflectionService(file: DescFile): ReflectionService {
