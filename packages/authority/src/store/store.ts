@@ -21,6 +21,8 @@ export interface StoredPrincipal {
   readonly kind: PrincipalKind;
   /** Undefined once erased. */
   readonly name: string | undefined;
+  /** Of the name, as in the log: erasing it erases the name. */
+  readonly nameCommitment: Uint8Array;
 }
 
 /** A policy version as the projections know it. */
@@ -38,6 +40,29 @@ export interface StoredPolicy {
   readonly shadow: boolean;
 }
 
+/** A proposed policy version as the projections know it. */
+export interface StoredProposal {
+  readonly id: string;
+  readonly audience: string;
+  readonly digest: Uint8Array;
+  /** Commitments; the texts are openings. */
+  readonly document: Uint8Array;
+  readonly descriptors: Uint8Array | undefined;
+  readonly comment: Uint8Array | undefined;
+  /** Id of the principal. */
+  readonly author: string;
+  /** The version that it was made against. */
+  readonly baseVersion: bigint;
+  /** Approvals that it needs, and the ids of the admins who gave one. */
+  readonly quorum: number;
+  readonly approvers: readonly string[];
+  readonly shadow: boolean;
+  readonly timeMs: number;
+  readonly revision: bigint;
+  /** The version that it became; 0 while it waits. */
+  readonly version: bigint;
+}
+
 /** A signing key as the projections know it. The private half is in {@link Store.secrets}. */
 export interface StoredKey {
   readonly kid: string;
@@ -49,6 +74,7 @@ export interface StoredKey {
 
 /** Which elevations a query is about; what is absent does not restrict. Answers come newest (largest create revision) first. */
 export interface ElevationQuery {
+  /** Unknown ones are left out. */
   readonly ids?: readonly string[];
   readonly audience?: string;
   /** Id of the principal. */
@@ -91,7 +117,14 @@ export interface View {
   policies(): Promise<StoredPolicy[]>;
   policy(audience: string, version?: bigint): Promise<StoredPolicy | undefined>;
   policyVersions(audience: string, options?: { before?: bigint; limit?: number }): Promise<StoredPolicy[]>;
+  proposal(id: string): Promise<StoredProposal | undefined>;
+  /** In the order in which they came into use. */
   keys(): Promise<StoredKey[]>;
+  /**
+   * The leaf hashes of the entries behind a revision, as they were when the entries were appended; at most `limit` (default 100,
+   * highest 10,000). Kept apart from the entries, they tell which entry is not what was appended.
+   */
+  leafHashes(after: bigint, limit?: number): Promise<Uint8Array[]>;
 }
 
 /** A state change: one entry with all that is derived from it. Written whole or not at all. */
@@ -99,6 +132,8 @@ export interface Change {
   readonly entry: LogEntry;
   /** Exactly the bytes whose hash is the tree's leaf. */
   readonly leaf: Uint8Array;
+  /** SHA-256(0x00 || leaf). */
+  readonly leafHash: Uint8Array;
   readonly openings: readonly Opening[];
   /** The head behind this entry. */
   readonly head: Head;
@@ -106,8 +141,9 @@ export interface Change {
   readonly elevation?: { readonly state: Elevation; readonly dueMs: number | undefined };
   readonly principal?: StoredPrincipal;
   readonly policy?: StoredPolicy;
+  readonly proposal?: StoredProposal;
   readonly key?: StoredKey;
-  /** Commitments whose openings go. */
+  /** Commitments whose openings go, and the names of principals behind them. */
   readonly erased?: readonly Uint8Array[];
 }
 
@@ -118,7 +154,10 @@ export interface Transaction extends View {
    * whole command. With several replicas it is the database's clock.
    */
   readonly nowMs: number;
-  /** Adds a change. Reads of this transaction see it at once; others only after the commit. */
+  /**
+   * Adds a change. Reads of this transaction see it at once; others only after the commit.
+   * @throws StoreError `corrupt` if it does not come right behind the head; `closed` after the command.
+   */
   put(change: Change): void;
 }
 
@@ -126,12 +165,16 @@ export interface Transaction extends View {
  * A store. `write` runs commands one after another on the evolving state, or as if so: a command sees all that earlier ones
  * wrote. Commands that wait together are committed together, with one sync. A command that throws leaves nothing behind
  * and does not touch the others of its group. A store that cannot append because something that a command read has moved runs the
- * command again, so a command must have no effect but through its transaction.
+ * command again, so a command must have no effect but through its transaction. A command waits for nothing but its transaction: others
+ * stand behind it, and a `write` within it would wait for ever.
  */
 export interface Store extends View, AsyncDisposable {
   /** Resolves with the command's answer after its changes are durable: they survive kill -9 and power loss. Rejects with what the command threw, or {@link StoreError}. */
   write<T>(command: (transaction: Transaction) => Promise<T>, options?: { readonly urgent?: boolean }): Promise<T>;
-  /** Calls back with each committed group of changes, in log order, after it is durable; also for groups of other replicas. */
+  /**
+   * Calls back with each committed group of changes, in log order, after it is durable and before the commands that made it are
+   * answered; also for groups of other replicas. The changes are shared: a listener changes nothing in them and does not throw.
+   */
   subscribe(listener: (changes: readonly Change[]) => void): Disposable;
   /** Small values that are not in the log: private keys, the development issuer. Durable when it resolves. */
   readonly secrets: { get(name: string): Promise<Uint8Array | undefined>; set(name: string, value: Uint8Array): Promise<void> };
@@ -140,7 +183,7 @@ export interface Store extends View, AsyncDisposable {
 /** Why a store could not answer. */
 export class StoreError extends Error {
   /**
-   * `locked`: another process has it. `unwritable`: disk full, read-only, connection lost; nothing was written. `corrupt`: what is
+   * `locked`: another process has it. `unwritable`: disk full, read-only, connection lost, too many commands waiting; nothing was written. `corrupt`: what is
    * stored contradicts itself. `closed`: after dispose. `format`: written by another version.
    */
   readonly code: "locked" | "unwritable" | "corrupt" | "closed" | "format";

@@ -1,0 +1,218 @@
+// Rows of the embedded store: how changes become statements for the writer, and how values come back out.
+// Never talks to the database.
+
+import { createHmac } from "node:crypto";
+import type { SQLInputValue, SQLOutputValue } from "node:sqlite";
+import { type Elevation, ElevationSchema, ElevationState, PrincipalKind } from "@brevet/protocol/brevet/v1/elevation";
+import { KeyPurpose, type Opening } from "@brevet/protocol/brevet/v1/log";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import {
+  type Change,
+  type Head,
+  type StoredKey,
+  type StoredPolicy,
+  type StoredPrincipal,
+  type StoredProposal,
+  StoreError,
+} from "../store.ts";
+
+/** Openings of one entry lie together: an opening's row is its entry's revision times this, plus its place. */
+export const OPENINGS_PER_ENTRY = 65_536;
+
+/** All that the writer ever executes. */
+export const STATEMENTS = {
+  head: "UPDATE head SET epoch = ?, revision = ?, time_ms = ?, frontier = ?",
+  entry: "INSERT INTO entries (revision, audience, elevation, leaf_hash, leaf) VALUES (?, ?, ?, ?, ?)",
+  opening: "INSERT OR IGNORE INTO openings (id, commitment, salt, value) VALUES (?, ?, ?, ?)",
+  erase: "DELETE FROM openings WHERE commitment = ?",
+  request: "INSERT OR IGNORE INTO requests (actor, request, elevation, revision) VALUES (?, ?, ?, ?)",
+  elevation: `INSERT INTO elevations (created, id, audience, entitlement, requester, key_thumbprint, state, changed, ended_ms, due_ms, message)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (created) DO UPDATE SET
+    state = excluded.state, changed = excluded.changed, ended_ms = excluded.ended_ms, due_ms = excluded.due_ms, message = excluded.message`,
+  principal: "INSERT OR REPLACE INTO principals (id, kind, name, name_commitment) VALUES (?, ?, ?, ?)",
+  policy: "INSERT OR REPLACE INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  proposal: "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  key: `INSERT INTO keys (kid, purpose, public_jwk, retired, revoked) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (kid) DO UPDATE SET retired = excluded.retired, revoked = excluded.revoked`,
+  secret: "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+} as const;
+
+/** One statement with its values. */
+export type Step = readonly [name: keyof typeof STATEMENTS, ...values: SQLInputValue[]];
+
+/** What a query returns. */
+export type Row = Readonly<Record<string, SQLOutputValue>>;
+
+/** An elevation with what it is found by. */
+export interface ElevationRow {
+  /** Revision of its first entry. */
+  readonly created: number;
+  readonly id: string;
+  readonly audience: string;
+  readonly entitlement: string;
+  readonly requester: string;
+  readonly keyThumbprint: Uint8Array | null;
+  readonly state: ElevationState;
+  readonly changed: number;
+  /** Null while it is open. */
+  readonly endedMs: number | null;
+  readonly dueMs: number | null;
+  readonly message: Uint8Array;
+}
+
+const OPEN: ReadonlySet<ElevationState> = new Set([ElevationState.PENDING, ElevationState.SCHEDULED, ElevationState.ACTIVE]);
+
+/** The row of an elevation after a change. A final one without its own end is taken to have ended with the entry. */
+export function elevationRow(change: NonNullable<Change["elevation"]>, head: Head, created: number): ElevationRow {
+  const { state: elevation, dueMs } = change;
+  return {
+    created,
+    id: elevation.id,
+    audience: elevation.audience,
+    entitlement: elevation.entitlement,
+    requester: elevation.requester?.id ?? "",
+    keyThumbprint: elevation.keyThumbprint.length === 0 ? null : elevation.keyThumbprint,
+    state: elevation.state,
+    changed: Number(elevation.revision),
+    endedMs: OPEN.has(elevation.state) ? null : elevation.endTime ? timestampMs(elevation.endTime) : head.timeMs,
+    dueMs: dueMs === undefined ? null : Math.ceil(dueMs),
+    message: toBinary(ElevationSchema, elevation),
+  };
+}
+
+/** The elevation itself, fresh for each caller. */
+export function readElevation(message: Uint8Array): Elevation {
+  return fromBinary(ElevationSchema, message);
+}
+
+/** What an opening opens. */
+export function commitmentOf({ salt, value }: Opening): Uint8Array {
+  return new Uint8Array(createHmac("sha256", salt).update(value).digest());
+}
+
+/** Lower-case hexadecimal: bytes as a key. */
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("hex");
+}
+
+export function elevationStep(row: ElevationRow): Step {
+  const { created, id, audience, entitlement, requester, keyThumbprint, state, changed, endedMs, dueMs, message } = row;
+  return ["elevation", created, id, audience, entitlement, requester, keyThumbprint, state, changed, endedMs, dueMs, message];
+}
+
+export function headStep(head: Head): Step {
+  const frontier = new Uint8Array(head.frontier.length * 32);
+  for (const [i, hash] of head.frontier.entries()) frontier.set(hash, i * 32);
+  return ["head", head.epoch, Number(head.revision), head.timeMs, frontier];
+}
+
+export function principalStep(principal: StoredPrincipal): Step {
+  return ["principal", principal.id, principal.kind, principal.name ?? null, principal.nameCommitment];
+}
+
+export function policyStep(policy: StoredPolicy): Step {
+  const { audience, version, shadow, digest, document, descriptors, author, timeMs, revision } = policy;
+  return ["policy", audience, version, shadow ? 1 : 0, digest, document, descriptors ?? null, author, timeMs, revision];
+}
+
+export function proposalStep(proposal: StoredProposal): Step {
+  const { id, audience, digest, document, descriptors, comment, author, baseVersion, quorum, approvers, timeMs, revision, version } =
+    proposal;
+  const shadow = proposal.shadow ? 1 : 0;
+  const texts = [descriptors ?? null, comment ?? null, author];
+  return [
+    "proposal",
+    id,
+    audience,
+    digest,
+    document,
+    ...texts,
+    baseVersion,
+    quorum,
+    approvers.join(" "),
+    shadow,
+    timeMs,
+    revision,
+    version,
+  ];
+}
+
+export function keyStep(key: StoredKey): Step {
+  return ["key", key.kid, key.purpose, key.publicJwk, key.retired ? 1 : 0, key.revoked ? 1 : 0];
+}
+
+export function readHead(row: Row): Head {
+  const frontier = blob(row, "frontier");
+  const hashes = Array.from({ length: frontier.length / 32 }, (_, i) => frontier.slice(i * 32, i * 32 + 32));
+  return { epoch: text(row, "epoch"), revision: BigInt(int(row, "revision")), timeMs: int(row, "time_ms"), frontier: hashes };
+}
+
+export function readPrincipal(row: Row): StoredPrincipal {
+  const kind = Object.values(PrincipalKind).find((value) => value === int(row, "kind")) ?? PrincipalKind.UNSPECIFIED;
+  return { id: text(row, "id"), kind, name: optional(row, "name", text), nameCommitment: blob(row, "name_commitment") };
+}
+
+export function readPolicy(row: Row): StoredPolicy {
+  return {
+    audience: text(row, "audience"),
+    version: BigInt(int(row, "version")),
+    digest: blob(row, "digest"),
+    document: blob(row, "document"),
+    descriptors: optional(row, "descriptors", blob),
+    author: text(row, "author"),
+    timeMs: int(row, "time_ms"),
+    revision: BigInt(int(row, "revision")),
+    shadow: int(row, "shadow") === 1,
+  };
+}
+
+export function readProposal(row: Row): StoredProposal {
+  return {
+    id: text(row, "id"),
+    audience: text(row, "audience"),
+    digest: blob(row, "digest"),
+    document: blob(row, "document"),
+    descriptors: optional(row, "descriptors", blob),
+    comment: optional(row, "comment", blob),
+    author: text(row, "author"),
+    baseVersion: BigInt(int(row, "base_version")),
+    quorum: int(row, "quorum"),
+    approvers: text(row, "approvers")
+      .split(" ")
+      .filter((id) => id !== ""),
+    shadow: int(row, "shadow") === 1,
+    timeMs: int(row, "time_ms"),
+    revision: BigInt(int(row, "revision")),
+    version: BigInt(int(row, "version")),
+  };
+}
+
+export function readKey(row: Row): StoredKey {
+  const purpose = Object.values(KeyPurpose).find((value) => value === int(row, "purpose")) ?? KeyPurpose.UNSPECIFIED;
+  const [retired, revoked] = [int(row, "retired") === 1, int(row, "revoked") === 1];
+  return { kid: text(row, "kid"), purpose, publicJwk: text(row, "public_jwk"), retired, revoked };
+}
+
+export function text(row: Row, column: string): string {
+  const value = row[column];
+  return typeof value === "string" ? value : wrong(column);
+}
+
+export function int(row: Row, column: string): number {
+  const value = row[column];
+  return typeof value === "number" ? value : wrong(column);
+}
+
+export function blob(row: Row, column: string): Uint8Array {
+  const value = row[column];
+  return value instanceof Uint8Array ? value : wrong(column);
+}
+
+export function optional<T>(row: Row, column: string, read: (row: Row, column: string) => T): T | undefined {
+  return row[column] === null ? undefined : read(row, column);
+}
+
+function wrong(column: string): never {
+  throw new StoreError("corrupt", `the column ${column} has a value that does not belong there`);
+}
