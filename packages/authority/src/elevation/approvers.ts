@@ -1,0 +1,95 @@
+// Who may vote on an elevation, and whether enough people can. Judged under the current policy; the quorum is the frozen one.
+// Never counts a person twice, never the requester or the person on whose behalf it was asked.
+import { type CompiledPolicy, type Entitlement, knownApprovers, matchesAny, type PrincipalFacts } from "@brevet/policy";
+import { type Elevation, ElevationState, type Vote, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+
+/** Names of people and groups who may vote in a stage, with those it was escalated to. Empty: nobody. */
+export function stageSelectors(entitlement: Entitlement | undefined, state: Elevation, stage: number): readonly string[] {
+  const rule = entitlement?.stages[stage];
+  if (rule === undefined) return [];
+  const escalated = (state.stages[stage]?.escalatedTo.length ?? 0) > 0;
+  return escalated ? [...rule.approvers, ...(rule.escalate?.to ?? [])] : rule.approvers;
+}
+
+/** Whether the principal may vote in any stage; being the requester or having voted apart. */
+export function mayVoteInSomeStage(entitlement: Entitlement | undefined, state: Elevation, who: PrincipalFacts): boolean {
+  return entitlement !== undefined && entitlement.stages.some((_, stage) => matchesAny(stageSelectors(entitlement, state, stage), who));
+}
+
+/** Whether the elevation was asked for by this principal, or on this principal's behalf. */
+export function isOwn(state: Elevation, id: string): boolean {
+  return id !== "" && (state.requester?.id === id || state.initiator?.id === id);
+}
+
+/** Whether the elevation waits for votes: as a whole, or for an extension. */
+export function isOpenForVotes(state: Elevation): boolean {
+  return state.state === ElevationState.PENDING || (state.state === ElevationState.ACTIVE && state.extensionEnd !== undefined);
+}
+
+/**
+ * The votes that count in the round that is open: all while PENDING; for an extension those cast since it was asked for, which are the
+ * last ones, as many as the stages have counted.
+ */
+export function countingVotes(state: Elevation): Vote[] {
+  const live = state.votes.filter((vote) => !vote.voided);
+  if (state.extensionEnd === undefined) return live;
+  const counted = state.stages.reduce((sum, stage) => sum + stage.approved, 0);
+  const approvals = live.filter((vote) => vote.kind === VoteKind.APPROVE);
+  return approvals.slice(approvals.length - counted);
+}
+
+/** What stands between a set of stages and its approval. */
+export type Reach =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly reason: "NO_APPROVER" | "QUORUM_UNREACHABLE"; readonly message: string };
+
+/**
+ * Whether the people that the policy names can complete all quorums, each counted once over all stages, `exclude` never. Groups known
+ * only from claims have unknown size and count as enough.
+ */
+export function reach(policy: CompiledPolicy, entitlement: Entitlement, exclude: ReadonlySet<string>): Reach {
+  const { stages, id } = entitlement;
+  if (stages.length === 0) return { ok: false, reason: "NO_APPROVER", message: `the policy names nobody who may approve ${id}` };
+  const slots: ReadonlySet<string>[] = [];
+  for (const [index, stage] of stages.entries()) {
+    const { people, complete } = knownApprovers(policy, stage.approvers, exclude);
+    const who = stage.approvers.join(", ");
+    if (stage.approvers.length === 0 || (complete && people.size === 0)) {
+      const left = exclude.size > 0 && stage.approvers.length > 0 ? ` besides ${[...exclude].join(", ")}` : "";
+      return {
+        ok: false,
+        reason: "NO_APPROVER",
+        message: `nobody${left} may approve stage ${index + 1} of ${id} (approvers: ${who || "none"})`,
+      };
+    }
+    if (complete) for (let seat = 0; seat < stage.quorum; seat += 1) slots.push(people);
+    if (complete && people.size < stage.quorum) {
+      const message = `stage ${index + 1} of ${id} needs ${stage.quorum} approvals and only ${people.size} may give one (approvers: ${who})`;
+      return { ok: false, reason: "QUORUM_UNREACHABLE", message };
+    }
+  }
+  if (seatsFilled(slots)) return { ok: true };
+  return {
+    ok: false,
+    reason: "QUORUM_UNREACHABLE",
+    message: `the stages of ${id} need ${slots.length} different people, and fewer may approve`,
+  };
+}
+
+/** Whether each seat can have a person of its own: a matching, by augmenting paths. */
+function seatsFilled(seats: readonly ReadonlySet<string>[]): boolean {
+  const seatOf = new Map<string, number>();
+  const seat = (index: number, tried: Set<string>): boolean => {
+    for (const person of seats[index] ?? []) {
+      if (tried.has(person)) continue;
+      tried.add(person);
+      const other = seatOf.get(person);
+      if (other === undefined || seat(other, tried)) {
+        seatOf.set(person, index);
+        return true;
+      }
+    }
+    return false;
+  };
+  return seats.every((_, index) => seat(index, new Set()));
+}

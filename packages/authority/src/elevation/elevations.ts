@@ -1,0 +1,259 @@
+// Elevations, changed: each operation of the API as one write of the log, and the timer that writes what time brings about.
+// Decides nothing itself (decide.ts) and notifies nobody: whoever wants to know reads the log.
+
+import { isGuard } from "@brevet/policy";
+import { type Clock, type NewId, sleep } from "@brevet/protocol";
+import type {
+  Elevation,
+  ElevationServiceApproveRequest,
+  ElevationServiceDenyRequest,
+  ElevationServiceEndRequest,
+  ElevationServiceExtendRequest,
+  ElevationServiceIssueGrantRequest,
+  ElevationServiceRequestRequest,
+  ElevationServiceReviewRequest,
+  ElevationServiceRevokeRequest,
+  ElevationServiceStartRequest,
+  ElevationServiceWithdrawRequest,
+} from "@brevet/protocol/brevet/v1/elevation";
+import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
+import { fromBinary } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { type Grants, grantEndMs } from "../issuer/grants.ts";
+import type { Log, LogTransaction } from "../log/log.ts";
+import { type Answer, type Caller, notFound, readerOf } from "./caller.ts";
+import type { Outcome } from "./decide.ts";
+import { execute, executeRequest, questionOf } from "./execute.ts";
+import { type CurrentPolicies, currentPolicy, PolicyBehind, type PolicyOf, type VersionedPolicy } from "./policies.ts";
+import { invalid, type Refusal, refuse } from "./refusal.ts";
+import { isRepeat, isSameRequest } from "./repeat.ts";
+import { keyThumbprint } from "./request.ts";
+import { mayRead, type Reader, reveal, revealToGuard } from "./reveal.ts";
+import { type Revocation, revokeAll } from "./revocation.ts";
+import type { Command } from "./rule.ts";
+import { requestId, sameBytes } from "./terms.ts";
+
+/** What {@link Elevations.request} answers. */
+export interface Requested {
+  readonly elevation: Elevation;
+  readonly existing: boolean;
+  readonly position: { readonly epoch: string; readonly revision: bigint };
+}
+
+/** What {@link Elevations.issueGrant} answers. */
+export interface IssuedGrant {
+  /** The token. */
+  readonly grant: string;
+  readonly expireMs: number;
+  readonly elevation: Elevation;
+}
+
+/** A grant that the log has. */
+interface Recorded {
+  readonly elevation: Elevation;
+  readonly grant: string;
+  /** The requester's name. */
+  readonly name: string;
+  readonly nowMs: number;
+  readonly bound: Uint8Array;
+}
+
+/** What {@link Elevations} stands on. */
+export interface ElevationsOptions {
+  readonly log: Log;
+  readonly policies: CurrentPolicies;
+  readonly newId: NewId;
+  readonly clock: Clock;
+  readonly grants: Grants;
+  /** Whether a call is parked on an open watch for this elevation: its approval then starts the window. */
+  readonly isWaiting: (elevation: string) => boolean;
+}
+
+type OnOne = Exclude<Command, { kind: "request" | "grant" | "policy" | "tick" | "revoke" }>;
+
+const POLICY_WAIT_MS = 10;
+const POLICY_TRIES = 200;
+
+/** The operations. Answers are sent after their entries are durable. */
+export class Elevations {
+  readonly #options: ElevationsOptions;
+
+  constructor(options: ElevationsOptions) {
+    this.#options = options;
+  }
+
+  /** Opens an elevation, or takes a hold on the one that the same question opened. */
+  async request(caller: Caller, message: ElevationServiceRequestRequest): Promise<Answer<Requested>> {
+    const id = requestId(message.requestId);
+    if (!id.ok) return id;
+    return this.#write(async (tx, policyOf): Promise<Answer<Requested>> => {
+      const policy = await policyOf(message.audience);
+      const facts = caller.principalFor(message.audience);
+      const reader = await readerOf(tx, facts);
+      const earlier = reader && reader.id !== "" && !message.validateOnly ? await tx.request(reader.id, message.requestId) : undefined;
+      if (earlier && reader) return this.#requestedBefore(tx, message, earlier.elevation, reader, policy);
+      const { isWaiting, newId } = this.#options;
+      const outcome = await executeRequest(tx, message, { policy, facts, requestId: message.requestId, isWaiting }, newId);
+      if (!outcome.ok) return { ok: false, denial: outcome.denial };
+      if (outcome.state === undefined || facts === undefined) throw new Error("a request that was not refused has an elevation");
+      const elevation = await reveal(outcome.state, { id: outcome.state.requester?.id ?? "", facts }, policy?.policy, tx);
+      if (message.validateOnly) {
+        if (!outcome.existing) elevation.id = "";
+        if (elevation.requester) elevation.requester.name = facts.name;
+      }
+      const { epoch, revision } = await tx.head();
+      return { ok: true, value: { elevation, existing: outcome.existing, position: { epoch, revision } } };
+    });
+  }
+
+  approve(caller: Caller, message: ElevationServiceApproveRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "approve", message });
+  }
+
+  deny(caller: Caller, message: ElevationServiceDenyRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "deny", message });
+  }
+
+  withdraw(caller: Caller, message: ElevationServiceWithdrawRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "withdraw", message });
+  }
+
+  start(caller: Caller, message: ElevationServiceStartRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "start", message });
+  }
+
+  extend(caller: Caller, message: ElevationServiceExtendRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "extend", message });
+  }
+
+  end(caller: Caller, message: ElevationServiceEndRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "end", message });
+  }
+
+  review(caller: Caller, message: ElevationServiceReviewRequest): Promise<Answer<Elevation>> {
+    return this.#change(caller, { kind: "review", message });
+  }
+
+  /** Takes elevations away, before other writes that wait. Waiting for guards is the caller's, behind the answer's position. */
+  async revoke(caller: Caller, message: ElevationServiceRevokeRequest): Promise<Answer<Revocation>> {
+    const id = requestId(message.requestId);
+    if (!id.ok) return id;
+    const { isWaiting } = this.#options;
+    return this.#write((tx, policyOf) => revokeAll(tx, caller, message, { policyOf, isWaiting }), { urgent: true });
+  }
+
+  /** Issues a grant: in the log first, signed after. Its requester only. */
+  async issueGrant(caller: Caller, message: ElevationServiceIssueGrantRequest): Promise<Answer<IssuedGrant>> {
+    const id = requestId(message.requestId);
+    if (!id.ok) return id;
+    const key = keyThumbprint(message.keyJwk);
+    if (!key.ok) return key;
+    const { grants, newId } = this.#options;
+    const signer = await grants.signer();
+    const recorded = await this.#onElevation(message.id, async (tx, state, policy): Promise<Answer<Recorded>> => {
+      const facts = caller.principalFor(state.audience);
+      const reader = await readerOf(tx, facts);
+      if (!facts || !reader || !mayRead(state, reader, policy?.policy)) return notFound(message.id);
+      if (message.audience !== "" && message.audience !== state.audience) return noExchange(message.audience, state);
+      const bound = state.keyThumbprint.length > 0 ? state.keyThumbprint : key.value;
+      if (key.value.length > 0 && !sameBytes(bound, key.value)) return invalid("key_jwk", `${state.id} is bound to another key`);
+      const earlier = reader.id === "" ? undefined : await tx.request(reader.id, message.requestId);
+      if (earlier && earlier.elevation !== state.id) return reused(message.requestId);
+      const grant = newId("gnt");
+      const around = { policy, facts, requestId: earlier ? "" : message.requestId, isWaiting: this.#options.isWaiting };
+      const outcome = await execute(tx, { kind: "grant", grant: { id: grant, kid: signer.kid } }, state, around);
+      if (!outcome.ok || outcome.state === undefined) return refused(outcome);
+      return { ok: true, value: { elevation: outcome.state, grant, name: facts.name, nowMs: tx.nowMs, bound } };
+    });
+    if (!recorded.ok) return recorded;
+    const { elevation, grant, name, nowMs, bound } = recorded.value;
+    const token = grants.sign({ elevation, grant, principal: name, issuedMs: nowMs, key: bound }, signer);
+    return {
+      ok: true,
+      value: { grant: token, expireMs: grantEndMs(elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0, nowMs), elevation },
+    };
+  }
+
+  async #change(caller: Caller, command: OnOne): Promise<Answer<Elevation>> {
+    const id = requestId(command.message.requestId);
+    if (!id.ok) return id;
+    return this.#onElevation(command.message.id, async (tx, state, policy): Promise<Answer<Elevation>> => {
+      const facts = caller.principalFor(state.audience);
+      const reader = await readerOf(tx, facts);
+      const guard = command.kind === "start" && facts !== undefined && policy !== undefined && isGuard(policy.policy, facts);
+      if (!facts || !reader || (!guard && !mayRead(state, reader, policy?.policy))) return notFound(command.message.id);
+      const show = async (shown: Elevation) =>
+        guard && !mayRead(shown, reader, policy.policy)
+          ? revealToGuard(shown, tx)
+          : reveal(shown, (await readerOf(tx, facts)) ?? reader, policy?.policy, tx);
+      const earlier = reader.id === "" ? undefined : await tx.request(reader.id, command.message.requestId);
+      if (earlier) {
+        const [record] = await tx.entries(earlier.revision - 1n, { limit: 1 });
+        const entry = record && fromBinary(LogEntrySchema, record.entry);
+        if (!entry || !isRepeat(command, state.id, entry)) return reused(command.message.requestId);
+        return { ok: true, value: await show(state) };
+      }
+      const around = { policy, facts, requestId: command.message.requestId, isWaiting: this.#options.isWaiting };
+      const outcome = await execute(tx, command, state, around);
+      return outcome.ok && outcome.state ? { ok: true, value: await show(outcome.state) } : refused(outcome);
+    });
+  }
+
+  async #requestedBefore(
+    tx: LogTransaction,
+    message: ElevationServiceRequestRequest,
+    id: string,
+    reader: Reader,
+    policy: VersionedPolicy | undefined,
+  ): Promise<Answer<Requested>> {
+    const state = id === "" ? undefined : await tx.elevation(id);
+    const question = state && (await questionOf(tx, id));
+    if (!state || !question || !isSameRequest(message, state.audience, question.asked, question.reason)) return reused(message.requestId);
+    const { epoch, revision } = await tx.head();
+    return {
+      ok: true,
+      value: { elevation: await reveal(state, reader, policy?.policy, tx), existing: true, position: { epoch, revision } },
+    };
+  }
+
+  #onElevation<T>(
+    id: string,
+    command: (tx: LogTransaction, state: Elevation, policy: VersionedPolicy | undefined) => Promise<Answer<T>>,
+  ): Promise<Answer<T>> {
+    return this.#write(async (tx, policyOf) => {
+      const state = id.startsWith("elv_") ? await tx.elevation(id) : undefined;
+      return state === undefined ? notFound(id) : command(tx, state, await policyOf(state.audience));
+    });
+  }
+
+  /** Runs a command in a write; waits and runs it again where the compiled policy lags behind the stored one. */
+  async #write<T>(
+    command: (tx: LogTransaction, policyOf: PolicyOf) => Promise<Answer<T>>,
+    options: { readonly urgent?: boolean } = {},
+  ): Promise<Answer<T>> {
+    const { log, policies, clock } = this.#options;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await log.write((tx) => command(tx, (audience) => currentPolicy(tx, policies, audience)), options);
+      } catch (error) {
+        if (!(error instanceof PolicyBehind) || tries >= POLICY_TRIES) throw error;
+        await sleep(clock, POLICY_WAIT_MS);
+      }
+    }
+  }
+}
+
+function refused(outcome: Outcome): { readonly ok: false; readonly denial: Refusal } {
+  if (outcome.ok) throw new Error("a command that was not refused has an elevation");
+  return { ok: false, denial: outcome.denial };
+}
+
+function reused(id: string): { readonly ok: false; readonly denial: Refusal } {
+  return invalid("request_id", `${id} was used before, for something else; choose a new one`);
+}
+
+/** No exchange along a chain is offered yet, whoever the entitlement names as delegate. */
+function noExchange(audience: string, state: Elevation): { readonly ok: false; readonly denial: Refusal } {
+  const message = `a grant of ${state.id} is for audience ${state.audience} only; it is not exchanged for ${audience.slice(0, 64)}`;
+  return refuse("ROLE_REQUIRED", message, { metadata: { elevation: state.id, audience: state.audience } });
+}

@@ -1,0 +1,183 @@
+// One command inside one write: reads what the rules need, lets them decide, appends what they say. What time brought about is
+// appended also where the command is refused. Never publishes: the log does, after the commit.
+
+import type { PrincipalFacts } from "@brevet/policy";
+import type { NewId } from "@brevet/protocol";
+import { type Elevation, type ElevationServiceRequestRequest, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { type ElevationRequested, type LogEntry, LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
+import { fromBinary } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Event } from "../log/draft.ts";
+import type { LogTransaction } from "../log/log.ts";
+import type { View } from "../store/store.ts";
+import { decide, type Outcome } from "./decide.ts";
+import type { VersionedPolicy } from "./policies.ts";
+import { entitlementAsked } from "./request.ts";
+import { principalsOf } from "./reveal.ts";
+import type { Background, Command, Context, Question } from "./rule.ts";
+
+/** What the shell knows beside the transaction. */
+export interface Surroundings {
+  readonly policy: VersionedPolicy | undefined;
+  /** Undefined for time and policy changes. */
+  readonly facts: PrincipalFacts | undefined;
+  readonly requestId: string;
+  readonly isWaiting: (elevation: string) => boolean;
+}
+
+/** A command on an elevation that exists; the outcome's state is the one in the log. */
+export async function execute(
+  tx: LogTransaction,
+  command: Exclude<Command, { kind: "request" }>,
+  state: Elevation,
+  around: Surroundings,
+): Promise<Outcome> {
+  const names = await namesOf(tx, [state]);
+  const judge = async (actorId: string): Promise<Outcome> => {
+    const context = await contextFor(tx, around, actorId, names);
+    const termsRevision =
+      command.kind === "approve" || command.kind === "deny" ? await termsChange(tx, state, command.message.seenRevision) : 0n;
+    const extendMaxMs = command.kind === "extend" ? await extendMax(tx, state.id) : 0;
+    return decide(command, state, { ...context, callerWaiting: around.isWaiting(state.id), termsRevision, extendMaxMs });
+  };
+  const { outcome, actorId } = await judgeAs(tx, around.facts, judge);
+  append(tx, outcome, state, actorId, around.requestId);
+  return outcome;
+}
+
+/** Asking for an elevation. With `validate_only` nothing is appended. */
+export async function executeRequest(
+  tx: LogTransaction,
+  message: ElevationServiceRequestRequest,
+  around: Surroundings,
+  newId: NewId,
+): Promise<Outcome> {
+  const { facts, policy } = around;
+  const entitlement = facts && policy && entitlementAsked(message, policy.policy, facts);
+  const id = newId("elv");
+  const judge = async (actorId: string): Promise<Outcome> => {
+    const initiator = facts?.initiator === undefined ? "" : await knownId(tx, facts.initiator);
+    const background = await backgroundOf(tx, actorId, initiator, message.audience, entitlement);
+    const names = await namesOf(tx, background.denied);
+    const context = await contextFor(tx, around, actorId, names);
+    return decide({ kind: "request", id, message, background }, undefined, {
+      ...context,
+      callerWaiting: message.waiting,
+      termsRevision: 0n,
+      extendMaxMs: 0,
+    });
+  };
+  if (message.validateOnly) return judge(facts ? await knownId(tx, facts.name) : "");
+  const { outcome, actorId } = await judgeAs(tx, facts, judge);
+  if (outcome.state) append(tx, outcome, outcome.state, actorId, around.requestId);
+  return outcome;
+}
+
+/** Decides; somebody whom the log never saw, or for whom it never saw anybody act, is entered only once something is to be written. */
+async function judgeAs(
+  tx: LogTransaction,
+  facts: PrincipalFacts | undefined,
+  judge: (actorId: string) => Promise<Outcome>,
+): Promise<{ outcome: Outcome; actorId: string }> {
+  if (facts === undefined) return { outcome: await judge(""), actorId: "" };
+  const known = await knownId(tx, facts.name);
+  const outcome = await judge(known);
+  const newcomers = known === "" || (facts.initiator !== undefined && (await knownId(tx, facts.initiator)) === "");
+  if (!newcomers || !outcome.ok || outcome.events.length === 0) return { outcome, actorId: known };
+  const actorId = await tx.principalId(facts);
+  if (facts.initiator !== undefined) await tx.principalId({ name: facts.initiator });
+  return { outcome: await judge(actorId), actorId };
+}
+
+function append(
+  tx: LogTransaction,
+  outcome: Outcome,
+  place: { readonly id: string; readonly audience: string },
+  actor: string,
+  requestId: string,
+): void {
+  const draft = (event: Event, by: string, request: string) =>
+    tx.append({ audience: place.audience, elevation: place.id, actor: by, requestId: request, event });
+  for (const event of outcome.due) draft(event, "", "");
+  if (outcome.ok) for (const [index, event] of outcome.events.entries()) draft(event, actor, index === 0 ? requestId : "");
+}
+
+async function contextFor(
+  tx: LogTransaction,
+  { policy, facts }: Surroundings,
+  actorId: string,
+  names: ReadonlyMap<string, string>,
+): Promise<Omit<Context, "callerWaiting" | "termsRevision" | "extendMaxMs">> {
+  const { revision } = await tx.head();
+  return {
+    nowMs: tx.nowMs,
+    revision,
+    seal: tx.seal,
+    policy: policy?.policy,
+    policyVersion: policy?.version ?? 0n,
+    actor: facts && { id: actorId, facts },
+    nameOf: (id) => names.get(id),
+  };
+}
+
+async function namesOf(view: View, states: readonly Elevation[]): Promise<Map<string, string>> {
+  const ids = [...new Set(states.flatMap((state) => principalsOf(state)))];
+  const principals = await view.principals(ids);
+  return new Map([...principals.values()].flatMap(({ id, name }) => (name === undefined ? [] : [[id, name] as const])));
+}
+
+async function backgroundOf(
+  view: View,
+  requester: string,
+  initiator: string,
+  audience: string,
+  entitlement: string | undefined,
+): Promise<Background> {
+  if (requester === "" || entitlement === undefined) return { initiator, open: [], denied: [], unreviewed: [] };
+  const { PENDING, SCHEDULED, ACTIVE, DENIED, EXPIRED, ENDED, REVOKED } = ElevationState;
+  const same = { requester, audience, entitlement };
+  const open: Question[] = [];
+  for (const state of await view.elevations({ ...same, states: [PENDING, SCHEDULED, ACTIVE] })) {
+    const asked = await questionOf(view, state.id);
+    if (asked) open.push({ state, ...asked });
+  }
+  const denied = await view.elevations({ ...same, states: [DENIED], limit: 10 });
+  const used = await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] });
+  return { initiator, open, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
+}
+
+/** What an elevation was asked with: its first entry, and the reason while it is kept. */
+export async function questionOf(view: View, id: string): Promise<{ asked: ElevationRequested; reason: string | undefined } | undefined> {
+  const [record] = await view.entries(0n, { elevation: id, limit: 1 });
+  if (record === undefined) return undefined;
+  const { event } = fromBinary(LogEntrySchema, record.entry);
+  if (event.case !== "elevationRequested") return undefined;
+  const asked = event.value;
+  if (!asked.reason) return { asked, reason: "" };
+  const openings = await view.openings([asked.reason.commitment]);
+  const value = openings.get(Buffer.from(asked.reason.commitment).toString("hex"));
+  return { asked, reason: value && Buffer.from(value).toString("utf8") };
+}
+
+/** Whether an entry changes what people vote on, so that a vote for what stood before must not count. */
+export function changesTerms({ event }: LogEntry): boolean {
+  if (event.case === "voteCast") return event.value.narrowedDuration !== undefined;
+  return event.case === "elevationRequested" || event.case === "elevationNarrowed" || event.case === "extensionRequested";
+}
+
+/** Revision of the last change of terms behind what the voter saw, or what the voter saw if there is none. */
+async function termsChange(view: View, state: Elevation, seen: bigint): Promise<bigint> {
+  if (seen === 0n || seen >= state.revision) return state.revision;
+  const later = await view.entries(seen, { elevation: state.id, limit: 10_000 });
+  const changes = later.map((record) => fromBinary(LogEntrySchema, record.entry)).filter((entry) => changesTerms(entry));
+  return changes.at(-1)?.revision ?? seen;
+}
+
+async function extendMax(view: View, id: string): Promise<number> {
+  const asked = (await questionOf(view, id))?.asked.extendMax;
+  return asked ? durationMs(asked) : 0;
+}
+
+async function knownId(view: View, name: string): Promise<string> {
+  return (await view.principalByName(name))?.id ?? "";
+}

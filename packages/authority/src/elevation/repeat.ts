@@ -1,0 +1,69 @@
+// Repeats of a changing call with the same idempotency id: whether the repeat asks for the same as the first time.
+// Never decides anew. What was not written at the first time (a refusal, an answer without change) is judged again.
+
+import type { ElevationServiceRequestRequest } from "@brevet/protocol/brevet/v1/elevation";
+import { VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+import type { ElevationRequested, LogEntry } from "@brevet/protocol/brevet/v1/log";
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { keyThumbprint } from "./request.ts";
+import type { Command } from "./rule.ts";
+import { sameBytes } from "./terms.ts";
+
+/** Whether the entry that a command with this id wrote first comes from the same command. */
+export function isRepeat(command: Exclude<Command, { kind: "request" }>, id: string, entry: LogEntry): boolean {
+  const { event } = entry;
+  if (entry.elevation !== id) return false;
+  switch (command.kind) {
+    case "approve": {
+      if (event.case !== "voteCast" || event.value.kind !== VoteKind.APPROVE) return false;
+      const { narrowedDuration, payloadDigest } = event.value;
+      const asked = command.message.duration;
+      const narrowedAlike = narrowedDuration === undefined || (asked !== undefined && durationMs(asked) === durationMs(narrowedDuration));
+      return narrowedAlike && sameBytes(payloadDigest, command.message.payloadDigest);
+    }
+    case "deny":
+      return event.case === "voteCast" && event.value.kind === VoteKind.DENY;
+    case "withdraw":
+      return event.case === "elevationWithdrawn";
+    case "start":
+      if (event.case === "payloadUsed") return sameBytes(event.value.payloadDigest, command.message.payloadDigest);
+      return event.case === "elevationStarted";
+    case "extend":
+      return event.case === "extensionRequested";
+    case "end":
+      return event.case === "holdReleased" && event.value.all === command.message.all;
+    case "revoke":
+      return event.case === "elevationRevoked";
+    case "review":
+      return event.case === "elevationReviewed";
+    case "grant":
+      return event.case === "grantIssued";
+    case "policy":
+    case "tick":
+    default:
+      return false;
+  }
+}
+
+/** Whether a request asks for what this elevation was opened for. What the repeat leaves to the policy is not compared. */
+export function isSameRequest(
+  message: ElevationServiceRequestRequest,
+  audience: string,
+  asked: ElevationRequested,
+  reason: string | undefined,
+): boolean {
+  const key = keyThumbprint(message.keyJwk);
+  return (
+    message.audience === audience &&
+    (message.entitlement === "" || message.entitlement === asked.entitlement) &&
+    (message.method === asked.method || asked.methods.includes(message.method)) &&
+    (message.duration === undefined || (asked.duration !== undefined && durationMs(message.duration) === durationMs(asked.duration))) &&
+    (reason === undefined || message.reason === reason) &&
+    (message.startTime && timestampMs(message.startTime)) === (asked.startTime && timestampMs(asked.startTime)) &&
+    message.run === asked.run &&
+    message.breakGlass === asked.breakGlass &&
+    sameBytes(message.payloadDigest, asked.payloadDigest) &&
+    key.ok &&
+    sameBytes(key.value, asked.keyThumbprint)
+  );
+}

@@ -1,0 +1,308 @@
+// Asking: what may be asked for, whether it can be approved at all, and whether the same question is open already.
+// Never takes a vote. What is frozen here stays, whatever the policy becomes; the policy can only narrow it.
+
+import { type CompiledPolicy, type Entitlement, matchesAny, type PrincipalFacts, scheduleAllows } from "@brevet/policy";
+import { GrpcCode, isMethodName, type PublicJwk, thumbprint } from "@brevet/protocol";
+import { type ElevationServiceRequestRequest, Presentation, StartMode, StreamExpiry } from "@brevet/protocol/brevet/v1/elevation";
+import {
+  ElevationApprovedSchema,
+  type ElevationRequested,
+  ElevationRequestedSchema,
+  HoldTakenSchema,
+  StageOpenedSchema,
+  StartCause,
+} from "@brevet/protocol/brevet/v1/log";
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Event } from "../log/draft.ts";
+import { reach } from "./approvers.ts";
+import { isFinal } from "./evolve.ts";
+import { invalid, iso, refuse, span } from "./refusal.ts";
+import type { Actor, Background, Context, Question, Verdict } from "./rule.ts";
+import { settle } from "./settle.ts";
+import { started } from "./start.ts";
+import { type Checked, instantMs, payloadDigest, runName, sameBytes, spanMs, text } from "./terms.ts";
+import { startsWithApproval } from "./vote.ts";
+
+const PRESENTATION = { any: Presentation.ANY, grant: Presentation.GRANT, bound: Presentation.BOUND } as const;
+const STREAM_EXPIRY = { terminate: StreamExpiry.TERMINATE, drain: StreamExpiry.DRAIN } as const;
+
+/** What was asked for, checked against the policy. */
+interface Terms {
+  readonly entitlement: Entitlement;
+  readonly durationMs: number;
+  readonly startMs: number | undefined;
+  readonly payloadDigest: Uint8Array;
+  readonly keyThumbprint: Uint8Array;
+}
+
+/** Opens an elevation, or finds the one that the same question opened. */
+export function request(message: ElevationServiceRequestRequest, background: Background, context: Context): Verdict {
+  const { policy, actor } = context;
+  if (message.audience === "") return invalid("audience", "say which deployment it is for");
+  if (!isMethodName(message.method)) return invalid("method", "must be package.Service/Method, at most 200 bytes");
+  if (policy === undefined || actor === undefined) {
+    return refuse("NOT_ELIGIBLE", `you may not ask for anything in audience ${message.audience}`, {
+      metadata: { audience: message.audience },
+    });
+  }
+  const chosen = chooseEntitlement(message, policy, actor.facts);
+  if (!chosen.ok) return chosen;
+  const terms = checkTerms(message, chosen.value, policy, context.nowMs);
+  if (!terms.ok) return terms;
+  const same = background.open.find((question) => isSameQuestion(message, terms.value, background, question, context));
+  if (same) return { ok: true, events: [{ case: "holdTaken", value: create(HoldTakenSchema) }], found: same.state };
+  const barred = barredNow(message, terms.value, background, context);
+  if (barred) return barred;
+  return open(message, terms.value, background, { ...context, policy, actor });
+}
+
+/** The entitlement that a request is about, so that what happened with it before can be read; undefined where it will be refused. */
+export function entitlementAsked(message: ElevationServiceRequestRequest, policy: CompiledPolicy, who: PrincipalFacts): string | undefined {
+  const chosen = chooseEntitlement(message, policy, who);
+  return chosen.ok ? chosen.value.id : undefined;
+}
+
+function open(
+  message: ElevationServiceRequestRequest,
+  terms: Terms,
+  background: Background,
+  context: Context & { readonly policy: CompiledPolicy; readonly actor: Actor },
+): Verdict {
+  const { entitlement } = terms;
+  const { policy, actor, nowMs, seal } = context;
+  const breakGlass = entitlement.breakGlass;
+  const given = message.payload.length > 0 ? { request: message.payload } : {};
+  // An automatic rule that fails approves nothing: people decide.
+  const automatic = breakGlass === undefined && entitlement.automatic?.evaluate({ ...given, principal: actor.facts }) === "true";
+  if (!automatic && !breakGlass) {
+    const reachable = reach(policy, entitlement, new Set([actor.facts.name, ...(actor.facts.initiator ? [actor.facts.initiator] : [])]));
+    if (!reachable.ok)
+      return refuse(reachable.reason, reachable.message, { metadata: { entitlement: entitlement.id, method: message.method } });
+  }
+  const asked = create(ElevationRequestedSchema, {
+    entitlement: entitlement.id,
+    requester: actor.id,
+    initiator: background.initiator,
+    method: message.method,
+    // An approval of one exact request opens no other method.
+    methods: terms.payloadDigest.length > 0 ? [message.method] : [...entitlement.methods],
+    condition: entitlement.conditionSource,
+    duration: durationFromMs(terms.durationMs),
+    startMode: terms.startMs === undefined ? StartMode.ON_USE : StartMode.AT_TIME,
+    pending: durationFromMs(entitlement.pendingMs),
+    startWithin: durationFromMs(entitlement.startWithinMs),
+    stages: breakGlass
+      ? []
+      : entitlement.stages.map((stage) =>
+          create(StageOpenedSchema, { quorum: stage.quorum, approvers: stage.approvers.map((approver) => seal(approver)) }),
+        ),
+    automatic,
+    breakGlass: breakGlass !== undefined,
+    payloadDigest: terms.payloadDigest,
+    keyThumbprint: terms.keyThumbprint,
+    run: message.run,
+    policyVersion: context.policyVersion,
+    presentation: PRESENTATION[entitlement.present],
+    streamExpiry: STREAM_EXPIRY[entitlement.streams.onExpiry],
+  });
+  if (message.reason !== "") asked.reason = seal(message.reason);
+  if (terms.startMs !== undefined) asked.startTime = timestampFromMs(terms.startMs);
+  if (breakGlass) asked.reviewWithin = durationFromMs(breakGlass.reviewWithinMs);
+  if (terms.payloadDigest.length > 0) asked.payload = seal(message.payload);
+  if (entitlement.streams.onExpiry === "drain") asked.drain = durationFromMs(entitlement.streams.forMs);
+  if (!breakGlass && entitlement.extend.approval !== "never") asked.extendMax = durationFromMs(entitlement.extend.maxMs);
+  const events: Event[] = [{ case: "elevationRequested", value: asked }];
+  if (breakGlass) events.push(started(StartCause.BREAK_GLASS, nowMs, terms.durationMs, entitlement));
+  if (automatic) {
+    events.push({ case: "elevationApproved", value: create(ElevationApprovedSchema, { automatic: true }) });
+    events.push(
+      ...startsWithApproval(asked.startTime, terms.durationMs, {
+        nowMs,
+        callerWaiting: message.waiting || context.callerWaiting,
+        entitlement,
+      }),
+    );
+  }
+  return { ok: true, events };
+}
+
+function chooseEntitlement(message: ElevationServiceRequestRequest, policy: CompiledPolicy, who: PrincipalFacts): Checked<Entitlement> {
+  const { method, audience } = message;
+  const rule = policy.method(method);
+  const metadata = { method, audience, principal: who.name };
+  switch (rule.access) {
+    case "forbidden": {
+      const why = rule.listed ? "the policy forbids it" : "the policy does not list it";
+      return refuse("METHOD_FORBIDDEN", `nobody may call ${method} in ${audience}: ${why}`, { metadata });
+    }
+    case "open":
+      return invalid("method", `${method} needs no elevation in ${audience}: anyone may call it`);
+    case "authenticated":
+      return invalid("method", `${method} needs no elevation in ${audience}: anyone with an identity may call it`);
+    case "elevated":
+      break;
+  }
+  const allowed = policy.entitlementsFor(method).filter((entitlement) => matchesAny(entitlement.requesters, who));
+  if (message.entitlement !== "") return namedEntitlement(message, policy, who, metadata);
+  const fits = allowed.find((entitlement) => (entitlement.breakGlass !== undefined) === message.breakGlass);
+  if (fits) return { ok: true, value: fits };
+  const kind = message.breakGlass ? "a break-glass elevation" : "an elevation";
+  const other =
+    allowed.length > 0 ? (message.breakGlass ? "; without break_glass you may" : "; you may only break the glass: set break_glass") : "";
+  return refuse("NOT_ELIGIBLE", `${who.name} may not ask for ${kind} for ${method} in ${audience}${other}`, { metadata });
+}
+
+function namedEntitlement(
+  message: ElevationServiceRequestRequest,
+  policy: CompiledPolicy,
+  who: PrincipalFacts,
+  metadata: Record<string, string>,
+): Checked<Entitlement> {
+  const named = policy.entitlement(message.entitlement);
+  // One that the caller may not request and one that does not exist look alike.
+  if (named === undefined || !matchesAny(named.requesters, who)) {
+    const why = `${who.name} may not ask for the entitlement ${message.entitlement} in ${message.audience}`;
+    return refuse("NOT_ELIGIBLE", why, { metadata: { ...metadata, entitlement: message.entitlement } });
+  }
+  if (!named.covers.has(message.method)) return invalid("entitlement", `${named.id} does not cover ${message.method}`);
+  if (named.breakGlass && !message.breakGlass) return invalid("break_glass", `${named.id} is break-glass: set break_glass to use it`);
+  if (!named.breakGlass && message.breakGlass) return invalid("break_glass", `${named.id} is not break-glass`);
+  return { ok: true, value: named };
+}
+
+function checkTerms(
+  message: ElevationServiceRequestRequest,
+  entitlement: Entitlement,
+  policy: CompiledPolicy,
+  nowMs: number,
+): Checked<Terms> {
+  const metadata = { entitlement: entitlement.id, method: message.method };
+  const length = message.duration ? spanMs("duration", message.duration) : ({ ok: true, value: entitlement.defaultMs } as const);
+  if (!length.ok) return length;
+  if (length.value > entitlement.maxMs) {
+    const max = span(entitlement.maxMs);
+    return refuse("DURATION_TOO_LONG", `${span(length.value)} is longer than ${entitlement.id} allows: at most ${max}`, {
+      metadata: { ...metadata, maxSeconds: `${entitlement.maxMs / 1000}` },
+      fieldViolations: [{ field: "duration", description: `at most ${max}` }],
+    });
+  }
+  const reason = checkReason(message.reason, entitlement);
+  if (!reason.ok) return reason;
+  const run = runName(message.run);
+  if (!run.ok) return run;
+  const start = message.startTime ? instantMs("start_time", message.startTime, nowMs) : ({ ok: true, value: undefined } as const);
+  if (!start.ok) return start;
+  if (start.value !== undefined && entitlement.breakGlass) return invalid("start_time", "break-glass starts at once");
+  const bound = policy.method(message.method).bindPayload;
+  const digest = payloadDigest(message.method, bound, message.payloadDigest, message.payload);
+  if (!digest.ok) return digest;
+  const key = keyThumbprint(message.keyJwk);
+  if (!key.ok) return key;
+  if (entitlement.present === "bound" && key.value.length === 0) {
+    return invalid("key_jwk", `grants of ${entitlement.id} are bound to the caller's key: send its public JWK`);
+  }
+  const value = { entitlement, durationMs: length.value, startMs: start.value, payloadDigest: digest.value, keyThumbprint: key.value };
+  return { ok: true, value };
+}
+
+function checkReason(reason: string, entitlement: Entitlement): Checked<string> {
+  const checked = text("reason", reason);
+  if (!checked.ok) return checked;
+  const { required, pattern } = entitlement.reason;
+  const metadata = { entitlement: entitlement.id, ...(pattern === undefined ? {} : { pattern }) };
+  const form = pattern === undefined ? "" : `, matching ${pattern}`;
+  if (reason.trim() === "") {
+    if (!required) return checked;
+    return refuse("REASON_REQUIRED", `${entitlement.id} needs a reason${form}`, {
+      metadata,
+      fieldViolations: [{ field: "reason", description: "required" }],
+    });
+  }
+  if (pattern === undefined || new RegExp(pattern, "u").test(reason)) return checked;
+  const description = `must match ${pattern}`;
+  return refuse("REASON_MALFORMED", `the reason does not have the form that ${entitlement.id} asks for: it ${description}`, {
+    metadata,
+    fieldViolations: [{ field: "reason", description }],
+  });
+}
+
+/** RFC 7638 thumbprint of the key that grants are to be bound to; empty for none. */
+export function keyThumbprint(jwk: string): Checked<Uint8Array> {
+  if (jwk === "") return { ok: true, value: new Uint8Array() };
+  try {
+    const parsed: unknown = JSON.parse(jwk);
+    if (typeof parsed === "object" && parsed !== null && !("d" in parsed))
+      return { ok: true, value: Buffer.from(thumbprint(parsed), "base64url") };
+  } catch {
+    // Said below, without the text.
+  }
+  return invalid("key_jwk", "must be a public key as JWK (JSON, RFC 7517), without its private part");
+}
+
+function isJwk(value: unknown): value is PublicJwk {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isSameQuestion(
+  message: ElevationServiceRequestRequest,
+  terms: Terms,
+  background: Background,
+  question: Question,
+  context: Context,
+): boolean {
+  const { asked, reason } = question;
+  const { state } = settle(question.state, context);
+  return (
+    !isFinal(state) &&
+    asked.entitlement === terms.entitlement.id &&
+    state.methods.includes(message.method) &&
+    !state.payloadUseTime &&
+    asked.initiator === background.initiator &&
+    asked.run === message.run &&
+    reason === message.reason &&
+    sameBytes(asked.keyThumbprint, terms.keyThumbprint) &&
+    sameBytes(asked.payloadDigest, terms.payloadDigest) &&
+    askedMs(asked) === terms.durationMs &&
+    (asked.startTime && timestampMs(asked.startTime)) === terms.startMs
+  );
+}
+
+function askedMs(asked: ElevationRequested): number {
+  return asked.duration ? durationMs(asked.duration) : 0;
+}
+
+/** Reasons that lie in the moment: the schedule, an open review, the cool-down after a denial. */
+function barredNow(message: ElevationServiceRequestRequest, terms: Terms, background: Background, context: Context): Verdict | undefined {
+  const { entitlement } = terms;
+  const { nowMs, nameOf } = context;
+  const metadata = { entitlement: entitlement.id, method: message.method };
+  if (entitlement.schedule) {
+    const atMs = terms.startMs ?? nowMs;
+    const { open: isOpen, opensAtMs } = scheduleAllows(entitlement.schedule, atMs);
+    if (!isOpen) {
+      const opens = opensAtMs === undefined ? ", and never opens" : `; it opens at ${iso(opensAtMs)}`;
+      return refuse("OUTSIDE_SCHEDULE", `${entitlement.id} is outside its schedule at ${iso(atMs)}${opens}`, {
+        metadata: { ...metadata, ...(opensAtMs === undefined ? {} : { opensAt: iso(opensAtMs) }) },
+        ...(opensAtMs === undefined || terms.startMs !== undefined ? {} : { retryDelayMs: opensAtMs - nowMs }),
+      });
+    }
+  }
+  const [unreviewed] = entitlement.breakGlass ? background.unreviewed : [];
+  if (unreviewed) {
+    const what = `${unreviewed.id}, the last break-glass use of ${entitlement.id}, has not been reviewed; an approver or an admin has to, first`;
+    return refuse("NOT_ELIGIBLE", what, { metadata: { ...metadata, elevation: unreviewed.id } });
+  }
+  for (const denied of background.denied) {
+    const untilMs = (denied.endTime ? timestampMs(denied.endTime) : 0) + entitlement.cooldownMs;
+    if (untilMs <= nowMs) continue;
+    const by = denied.endedBy ? ` by ${nameOf(denied.endedBy.id) ?? denied.endedBy.id}` : "";
+    const when = denied.endTime ? ` at ${iso(timestampMs(denied.endTime))}` : "";
+    return refuse("ELEVATION_DENIED", `${denied.id} was denied${by}${when}; ${entitlement.id} can be asked for again at ${iso(untilMs)}`, {
+      code: GrpcCode.FAILED_PRECONDITION,
+      metadata: { ...metadata, elevation: denied.id, coolDownUntil: iso(untilMs) },
+      retryDelayMs: untilMs - nowMs,
+    });
+  }
+  return undefined;
+}
