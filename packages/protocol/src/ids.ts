@@ -9,14 +9,24 @@ export type IdPrefix = "elv" | "dec" | "prn" | "prp" | "epo" | "gnt" | "req" | "
 /** Source of identifiers; injected, so that simulations replay. */
 export type NewId = (prefix: IdPrefix) => string;
 
-/** Spells 16 bytes as 26 characters of Crockford's base32, behind the prefix: 128 bits, safe in metadata, URLs and file names. */
+/**
+ * Spells 16 bytes as 26 characters of Crockford's base32, behind the prefix: 128 bits, safe in metadata, URLs and file names, and in the
+ * order of the bytes. Throws RangeError for another number of bytes.
+ */
 export function formatId(prefix: IdPrefix, bytes: Uint8Array): string {
-  let value = 0n;
-  for (const byte of bytes.subarray(0, 16)) value = (value << 8n) | BigInt(byte);
+  if (bytes.length !== 16) throw new RangeError("an id is made of 16 bytes");
   let text = "";
-  for (let i = 0; i < 26; i += 1) {
-    text = ALPHABET[Number(value & 31n)] + text;
-    value >>= 5n;
+  let held = 0;
+  // 26 characters hold 130 bits: two zeros lead.
+  let heldBits = 2;
+  for (const byte of bytes) {
+    held = (held << 8) | byte;
+    heldBits += 8;
+    while (heldBits >= 5) {
+      heldBits -= 5;
+      text += ALPHABET.charAt(held >> heldBits);
+      held &= (1 << heldBits) - 1;
+    }
   }
   return `${prefix}_${text}`;
 }
