@@ -1,7 +1,7 @@
 // Commitments to personal and large fields, so that the values can be erased and the log still verifies.
 // Never keeps a value longer than the command that sealed it.
 
-import { createHmac, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { type LogEntry, LogEntrySchema, type Opening, OpeningSchema, type Sealed, SealedSchema } from "@brevet/protocol/brevet/v1/log";
 import { create, type DescField, type DescMessage, isMessage, type Message } from "@bufbuild/protobuf";
 import { isReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
@@ -13,11 +13,24 @@ export const SALT_BYTES = 32;
 /** Source of salts of {@link SALT_BYTES} bytes; injected, so that simulations replay. */
 export type NewSalt = () => Uint8Array;
 
+const BLOCK_BYTES = 64;
+const HASH_BYTES = 32;
+
 export const randomSalt: NewSalt = () => new Uint8Array(randomBytes(SALT_BYTES));
 
-/** HMAC-SHA-256(salt, value). */
+/** HMAC-SHA-256(salt, value) (RFC 2104). Two plain hashes take 3 µs; a key object for each salt, as `createHmac` makes one, 14. */
 export function commitment(salt: Uint8Array, value: Uint8Array): Uint8Array {
-  return new Uint8Array(createHmac("sha256", salt).update(value).digest());
+  const key = salt.length > BLOCK_BYTES ? hash("sha256", salt, "buffer") : salt;
+  const inner = new Uint8Array(BLOCK_BYTES + value.length);
+  const outer = new Uint8Array(BLOCK_BYTES + HASH_BYTES);
+  for (let i = 0; i < BLOCK_BYTES; i += 1) {
+    const byte = key[i] ?? 0;
+    inner[i] = byte ^ 0x36;
+    outer[i] = byte ^ 0x5c;
+  }
+  inner.set(value, BLOCK_BYTES);
+  outer.set(hash("sha256", inner, "buffer"), BLOCK_BYTES);
+  return new Uint8Array(hash("sha256", outer, "buffer"));
 }
 
 /** Seals values and remembers what opens them, until the entry that has the commitment asks for it. */
@@ -38,12 +51,15 @@ export class Sealer {
   };
 
   /** The openings of an entry's commitments, as far as they were sealed here; each only once. */
-  take(entry: LogEntry): Opening[] {
-    if (this.#openings.size === 0) return [];
-    return commitmentsOf(entry).flatMap((committed) => {
+  take(entry: LogEntry): { readonly openings: Opening[]; readonly commitments: Uint8Array[] } {
+    const openings: Opening[] = [];
+    const commitments = this.#openings.size === 0 ? [] : commitmentsOf(entry).filter((committed) => this.#openings.has(hex(committed)));
+    for (const committed of commitments) {
       const opening = this.#openings.get(hex(committed));
-      return opening && this.#openings.delete(hex(committed)) ? [opening] : [];
-    });
+      if (opening) openings.push(opening);
+      this.#openings.delete(hex(committed));
+    }
+    return { openings, commitments };
   }
 }
 

@@ -22,7 +22,7 @@ export class Appending implements LogTransaction {
   readonly #sealer: Sealer;
   readonly #named = new Map<string, Promise<string>>();
   #head: Head;
-  #unfolded: Pick<Change, "entry" | "leaf" | "leafHash" | "openings" | "head">[] = [];
+  #unfolded: Pick<Change, "entry" | "leaf" | "leafHash" | "openings" | "commitments" | "head">[] = [];
   #folding: Promise<void> = Promise.resolve();
 
   constructor(inner: Transaction, head: Head, given: { fold: ElevationFold; newId: NewId; newSalt: NewSalt; epoch?: string }) {
@@ -44,7 +44,7 @@ export class Appending implements LogTransaction {
     const leaf = toBinary(LogEntrySchema, entry);
     const hash = leafHash(leaf);
     this.#head = { epoch, revision: entry.revision, timeMs: this.nowMs, frontier: appendToFrontier(frontier, revision, hash) };
-    this.#unfolded.push({ entry, leaf, leafHash: hash, openings: this.#sealer.take(entry), head: this.#head });
+    this.#unfolded.push({ entry, leaf, leafHash: hash, ...this.#sealer.take(entry), head: this.#head });
     return entry;
   }
 

@@ -135,6 +135,8 @@ export interface Change {
   /** SHA-256(0x00 || leaf). */
   readonly leafHash: Uint8Array;
   readonly openings: readonly Opening[];
+  /** What the openings open, one for each. */
+  readonly commitments: readonly Uint8Array[];
   /** The head behind this entry. */
   readonly head: Head;
   /** The elevation after this entry, with its next timer; absent if the entry concerns none. */

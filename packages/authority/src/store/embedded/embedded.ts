@@ -56,9 +56,14 @@ export async function openEmbeddedStore(directory: string, options: EmbeddedOpti
 
 interface Job {
   /** Runs the command and keeps its answer. Throws what it throws. */
-  run(transaction: Transaction): Promise<void>;
+  run(transaction: EmbeddedTransaction): Promise<void>;
   answer(): void;
   reject(error: unknown): void;
+}
+
+interface Settled {
+  readonly job: Job;
+  readonly failed?: { readonly error: unknown };
 }
 
 class EmbeddedStore extends OverlaidView implements Store {
@@ -82,6 +87,10 @@ class EmbeddedStore extends OverlaidView implements Store {
   }
 
   write<T>(command: (transaction: Transaction) => Promise<T>, options?: { readonly urgent?: boolean }): Promise<T> {
+    return this.#enqueue(command, options);
+  }
+
+  #enqueue<T>(command: (transaction: EmbeddedTransaction) => Promise<T>, options?: { readonly urgent?: boolean }): Promise<T> {
     if (this.#disposed) return Promise.reject(new StoreError("closed", "the store is closed"));
     if (this.#urgent.length + this.#waiting.length >= this.#queueLimit)
       return Promise.reject(new StoreError("unwritable", `${this.#queueLimit} commands wait for the store already; try again later`));
@@ -113,8 +122,7 @@ class EmbeddedStore extends OverlaidView implements Store {
       return row && blob(row, "value");
     },
     set: async (name: string, value: Uint8Array): Promise<void> => {
-      if (this.#disposed) throw new StoreError("closed", "the store is closed");
-      await this.#writer.write([["secret", name, new Uint8Array(value)]]);
+      await this.#enqueue(async (transaction) => transaction.keep(name, new Uint8Array(value)));
     },
   };
 
@@ -143,8 +151,25 @@ class EmbeddedStore extends OverlaidView implements Store {
   }
 
   async #group(): Promise<void> {
+    const { overlay, settled } = await this.#decide();
+    try {
+      await this.#commit(overlay);
+    } catch (error) {
+      for (const { job } of settled) job.reject(error);
+      return;
+    }
+    // What a command threw may rest on what others of its group wrote: told only now that this stands.
+    for (const { job, failed } of settled) {
+      if (failed) job.reject(failed.error);
+      else job.answer();
+    }
+  }
+
+  /** Runs commands, one after another, until none waits or the group is full. */
+  async #decide(): Promise<{ overlay: Overlay; settled: readonly Settled[] }> {
+    using _snapshot = this.reader.hold();
     let overlay = new Overlay(this.reader);
-    const settled: { job: Job; failed?: { error: unknown } }[] = [];
+    const settled: Settled[] = [];
     while (settled.length < GROUP_COMMANDS && overlay.bytes < GROUP_BYTES) {
       const job = this.#urgent.shift() ?? this.#waiting.shift();
       if (job === undefined) break;
@@ -160,24 +185,14 @@ class EmbeddedStore extends OverlaidView implements Store {
         transaction.end();
       }
     }
-    try {
-      await this.#commit(overlay);
-    } catch (error) {
-      for (const { job } of settled) job.reject(error);
-      return;
-    }
-    // What a command threw may rest on what others of its group wrote: told only now that this stands.
-    for (const { job, failed } of settled) {
-      if (failed) job.reject(failed.error);
-      else job.answer();
-    }
+    return { overlay, settled };
   }
 
   async #commit(overlay: Overlay): Promise<void> {
+    const steps: readonly Step[] = overlay.steps();
+    if (steps.length > 0) await this.#writer.write(steps, { scrub: overlay.erased.size > 0 });
     const last = overlay.changes.at(-1);
     if (last === undefined) return;
-    const steps: readonly Step[] = overlay.steps();
-    await this.#writer.write(steps, { scrub: overlay.erased.size > 0 });
     this.reader.committed(last.head);
     for (const listener of this.#listeners) {
       try {
@@ -204,6 +219,11 @@ class EmbeddedTransaction extends OverlaidView implements Transaction {
 
   put(change: Change): void {
     this.#current().add(change);
+  }
+
+  /** Keeps a secret together with the group. */
+  keep(name: string, value: Uint8Array): void {
+    this.#current().secrets.set(name, value);
   }
 
   /** The command is over: whatever still holds the transaction can do nothing with it. */

@@ -13,7 +13,6 @@ import {
 } from "../store.ts";
 import type { Reader } from "./reader.ts";
 import {
-  commitmentOf,
   type ElevationRow,
   elevationRow,
   elevationStep,
@@ -42,6 +41,7 @@ export class Overlay {
   /** By lower-case hexadecimal commitment. */
   readonly openings = new Map<string, Opening>();
   readonly erased = new Map<string, Uint8Array>();
+  readonly secrets = new Map<string, Uint8Array>();
   readonly #byName = new Map<string, string>();
   readonly #reader: Reader;
   #openingSteps: Step[] = [];
@@ -73,7 +73,8 @@ export class Overlay {
       const key = requestKey(entry.actor, entry.requestId);
       if (!this.requests.has(key)) this.requests.set(key, entry);
     }
-    for (const [place, opening] of change.openings.entries()) this.#open(opening, Number(entry.revision) * OPENINGS_PER_ENTRY + place);
+    for (const [place, opening] of change.openings.entries())
+      this.#open(opening, change.commitments[place], Number(entry.revision) * OPENINGS_PER_ENTRY + place);
     if (change.elevation) {
       const created = this.#createdOf(change.elevation.state.id) ?? Number(entry.revision);
       const row = elevationRow(change.elevation, head, created);
@@ -92,6 +93,7 @@ export class Overlay {
     if (length === this.changes.length) return this;
     const earlier = new Overlay(this.#reader);
     for (const change of this.changes.slice(0, length)) earlier.add(change);
+    for (const [name, value] of this.secrets) earlier.secrets.set(name, value);
     return earlier;
   }
 
@@ -108,8 +110,9 @@ export class Overlay {
 
   /** One transaction that writes it all: each projection once, as it is in the end. */
   steps(): Step[] {
+    const secrets = [...this.secrets].map(([name, value]): Step => ["secret", name, value]);
     const last = this.changes.at(-1);
-    if (last === undefined) return [];
+    if (last === undefined) return secrets;
     const entries = this.changes.map(
       ({ entry, leafHash, leaf }): Step => ["entry", entry.revision, entry.audience, entry.elevation, leafHash, leaf],
     );
@@ -117,6 +120,7 @@ export class Overlay {
       ({ actor, requestId, elevation, revision }): Step => ["request", actor, requestId, elevation, revision],
     );
     return [
+      ...secrets,
       ...entries,
       ...requests,
       ...this.#openingSteps,
@@ -130,8 +134,8 @@ export class Overlay {
     ];
   }
 
-  #open(opening: Opening, id: number): void {
-    const commitment = commitmentOf(opening);
+  #open(opening: Opening, commitment: Uint8Array | undefined, id: number): void {
+    if (commitment === undefined) throw new StoreError("corrupt", "an opening without its commitment");
     this.openings.set(hex(commitment), opening);
     this.#openingSteps.push(["opening", id, commitment, opening.salt, opening.value]);
     this.#bytes += opening.value.length;

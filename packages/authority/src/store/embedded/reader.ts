@@ -37,6 +37,16 @@ export class Reader implements Disposable {
     this.#head = head;
   }
 
+  /**
+   * Keeps one read transaction over many reads, until the answer is disposed: taking a snapshot for each costs more than the read. Nothing
+   * may be committed meanwhile.
+   */
+  hold(): Disposable {
+    if (this.#closed) throw new StoreError("closed", "the store is closed");
+    this.#db.exec("BEGIN");
+    return { [Symbol.dispose]: () => this.#db.exec("COMMIT") };
+  }
+
   get(sql: string, ...values: SQLInputValue[]): Row | undefined {
     return this.#read(sql, (statement) => statement.get(...values));
   }

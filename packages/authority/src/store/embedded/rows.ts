@@ -1,10 +1,9 @@
 // Rows of the embedded store: how changes become statements for the writer, and how values come back out.
 // Never talks to the database.
 
-import { createHmac } from "node:crypto";
 import type { SQLInputValue, SQLOutputValue } from "node:sqlite";
 import { type Elevation, ElevationSchema, ElevationState, PrincipalKind } from "@brevet/protocol/brevet/v1/elevation";
-import { KeyPurpose, type Opening } from "@brevet/protocol/brevet/v1/log";
+import { KeyPurpose } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -84,11 +83,6 @@ export function elevationRow(change: NonNullable<Change["elevation"]>, head: Hea
 /** The elevation itself, fresh for each caller. */
 export function readElevation(message: Uint8Array): Elevation {
   return fromBinary(ElevationSchema, message);
-}
-
-/** What an opening opens. */
-export function commitmentOf({ salt, value }: Opening): Uint8Array {
-  return new Uint8Array(createHmac("sha256", salt).update(value).digest());
 }
 
 /** Lower-case hexadecimal: bytes as a key. */

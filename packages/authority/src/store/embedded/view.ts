@@ -6,20 +6,9 @@ import { clone, create } from "@bufbuild/protobuf";
 import type { ElevationQuery, Head, StoredKey, StoredPolicy, StoredPrincipal, StoredProposal, View } from "../store.ts";
 import { type Overlay, requestKey } from "./overlay.ts";
 import type { Reader } from "./reader.ts";
-import {
-  blob,
-  commitmentOf,
-  hex,
-  int,
-  OPENINGS_PER_ENTRY,
-  readElevation,
-  readKey,
-  readPolicy,
-  readPrincipal,
-  readProposal,
-  text,
-} from "./rows.ts";
+import { blob, hex, int, OPENINGS_PER_ENTRY, readElevation, readKey, readPolicy, readPrincipal, readProposal, text } from "./rows.ts";
 
+const NOTHING = new Uint8Array();
 const DEFAULT_LIMIT = 100;
 const HIGHEST_LIMIT = 10_000;
 
@@ -56,7 +45,7 @@ export class OverlaidView implements View {
       const { entry } = change;
       if (entry.revision <= after || (audience ?? entry.audience) !== entry.audience || (elevation ?? entry.elevation) !== entry.elevation)
         continue;
-      const kept = change.openings.filter((opening) => overlay.erased.size === 0 || !overlay.erased.has(hex(commitmentOf(opening))));
+      const kept = change.openings.filter((_, place) => !overlay.erased.has(hex(change.commitments[place] ?? NOTHING)));
       records.push(create(LogRecordSchema, { entry: change.leaf, openings: kept.map((opening) => clone(OpeningSchema, opening)) }));
     }
     return records;

@@ -16,7 +16,9 @@ if (port !== null) serve(port, String(workerData));
 function serve(to: NonNullable<typeof parentPort>, path: string): void {
   const answer = (message: WriterAnswer) => to.postMessage(message, []);
   const db = new DatabaseSync(path, { timeout: 5000 });
-  db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA cache_size = -65536");
+  db.exec(
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 4000",
+  );
   const statements = new Map<Step[0], StatementSync>();
   const run = ([name, ...values]: Step) => {
     let statement = statements.get(name);
