@@ -35,13 +35,13 @@ const MAX_DURATION_SECONDS = 315_576_000_000n;
 const METADATA_KEY = /^[a-z][A-Za-z0-9]{0,63}$/;
 // What a reader needs most comes first, and stays when not all fits.
 const FIRST_KEYS = ["decisionId", "method", "elevation", "entitlement", "principal", "serverTime", "policyVersion"];
-const VALUE_BYTES: Readonly<Record<string, number>> = {
-  method: MAX_METHOD_BYTES,
-  principal: MAX_PRINCIPAL_BYTES,
-  entitlement: MAX_ENTITLEMENT_BYTES,
-  elevation: MAX_ID_BYTES,
-  decisionId: MAX_ID_BYTES,
-};
+const VALUE_BYTES = new Map([
+  ["method", MAX_METHOD_BYTES],
+  ["principal", MAX_PRINCIPAL_BYTES],
+  ["entitlement", MAX_ENTITLEMENT_BYTES],
+  ["elevation", MAX_ID_BYTES],
+  ["decisionId", MAX_ID_BYTES],
+]);
 
 /** Details before they are packed; lists shrink when the budget asks for it. */
 export interface DetailParts {
@@ -103,7 +103,7 @@ export function cappedMetadata(metadata: Readonly<Record<string, string>>): Reco
   const entries: [string, string][] = [];
   let bytes = 0;
   for (const key of [...FIRST_KEYS.filter((key) => keys.includes(key)), ...rest]) {
-    const value = sanitise(String(metadata[key]), VALUE_BYTES[key] ?? MAX_VALUE_BYTES);
+    const value = sanitise(String(metadata[key]), VALUE_BYTES.get(key) ?? MAX_VALUE_BYTES);
     // A map entry costs up to eight bytes of tags and lengths.
     bytes += key.length + utf8Length(value) + 8;
     if (bytes > MAX_METADATA_BYTES) break;
