@@ -48,7 +48,7 @@ export const votingReasons: Entries<
     callerRemedy: "Ask someone who has the role in `role` for this audience.",
     operatorRemedy: "Roles stand under `roles` in the audience's policy, and guards under `guards`; nobody has one by default.",
     retry: "never",
-    metadata: [...API_KEYS, "role"],
+    metadata: [...VOTE_KEYS, "role"],
     planned: false,
   },
   ALREADY_VOTED: {

@@ -1,6 +1,6 @@
 // Reasons that concern an elevation: none yet, not decided, or over. Data only.
 import { GrpcCode } from "./code.ts";
-import { ELEVATION_KEYS, type Entries, IDENTIFIED_KEYS } from "./entry.ts";
+import { ELEVATION_KEYS, type Entries } from "./entry.ts";
 
 const code = GrpcCode.PERMISSION_DENIED;
 
@@ -29,7 +29,7 @@ export const elevationReasons: Entries<
     callerRemedy: "Ask for it: `brevet request METHOD --for 15m --reason …`, wait for the approval, and repeat the call unchanged.",
     operatorRemedy: "Nothing is wrong. If nobody should need an approval here, set the method's access to `authenticated` in the policy.",
     retry: "after-approval",
-    metadata: [...IDENTIFIED_KEYS, "entitlement"],
+    metadata: [...ELEVATION_KEYS, "present"],
     planned: false,
   },
   ELEVATION_PENDING: {
@@ -63,7 +63,7 @@ export const elevationReasons: Entries<
     callerRemedy: "Read the approver's words with `brevet show ELEVATION`; ask again with a better reason once the cool-down is over.",
     operatorRemedy: "Nothing is wrong. `brevet show ELEVATION` shows who refused it, and why.",
     retry: "never",
-    metadata: [...ELEVATION_KEYS, "deniedAt", "coolDownUntil"],
+    metadata: [...ELEVATION_KEYS, "endedAt", "coolDownUntil"],
     planned: false,
   },
   ELEVATION_WITHDRAWN: {
@@ -74,7 +74,7 @@ export const elevationReasons: Entries<
     callerRemedy: "Ask anew with `brevet request METHOD` if it is needed after all.",
     operatorRemedy: "Nothing is wrong.",
     retry: "after-approval",
-    metadata: [...ELEVATION_KEYS, "withdrawnAt"],
+    metadata: [...ELEVATION_KEYS, "endedAt"],
     planned: false,
   },
   ELEVATION_LAPSED: {
@@ -86,7 +86,7 @@ export const elevationReasons: Entries<
     operatorRemedy:
       "If this happens often, lengthen `pending` or `startWithin`, add approvers, or let the stage escalate; then `brevet policy apply`.",
     retry: "after-approval",
-    metadata: [...ELEVATION_KEYS, "lapsedAt", "lapseCause"],
+    metadata: [...ELEVATION_KEYS, "endedAt", "lapseCause"],
     planned: false,
   },
   ELEVATION_EXPIRED: {
@@ -123,7 +123,7 @@ export const elevationReasons: Entries<
     callerRemedy: "Stop, and ask who revoked it and why: `brevet show ELEVATION`. Ask for a new one only when that is settled.",
     operatorRemedy: "`brevet show ELEVATION` and `brevet audit list` show who revoked it, or which policy version did.",
     retry: "never",
-    metadata: [...ELEVATION_KEYS, "revokedAt", "revokeCause"],
+    metadata: [...ELEVATION_KEYS, "endedAt", "revokeCause"],
     planned: false,
   },
   APPROVAL_WAIT_TIMEOUT: {

@@ -154,8 +154,8 @@ export const grantReasons: Entries<
     callerRemedy: "Ask for an approval of exactly this request: `brevet request METHOD --data @request.json`.",
     operatorRemedy: "`brevet show ELEVATION` shows the approved request's digest and when it was used.",
     retry: "after-approval",
-    metadata: [...ELEVATION_KEYS, "payloadDigest", "approvedDigest", "usedAt"],
-    planned: true,
+    metadata: [...ELEVATION_KEYS, "used"],
+    planned: false,
   },
   GRANT_PROOF_INVALID: {
     reason: "GRANT_PROOF_INVALID",
@@ -168,7 +168,7 @@ export const grantReasons: Entries<
     callerRemedy: "Call over the connection that presents that certificate, or ask for a new elevation with the key you have.",
     operatorRemedy: "Let TLS reach the guard: behind a proxy that ends TLS a bound grant cannot be checked.",
     retry: "never",
-    metadata: ELEVATION_KEYS,
-    planned: true,
+    metadata: [...ELEVATION_KEYS, "present"],
+    planned: false,
   },
 };

@@ -17,7 +17,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
     operatorRemedy:
       "Add the principal or one of its groups to an entitlement's `requesters`; `mayAssert` decides which groups its issuer may vouch for.",
     retry: "never",
-    metadata: IDENTIFIED_KEYS,
+    metadata: [...IDENTIFIED_KEYS, "entitlement", "elevation"],
     planned: false,
   },
   METHOD_FORBIDDEN: {
@@ -41,7 +41,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
       "Change the request so that it meets the condition (`brevet show ELEVATION` shows it), or ask for an entitlement that allows more.",
     operatorRemedy: "Try the condition with `brevet policy test`; `brevet policy replay` shows which recorded calls it would refuse.",
     retry: "never",
-    metadata: [...ELEVATION_KEYS, "condition"],
+    metadata: [...ELEVATION_KEYS, "expression"],
     planned: false,
   },
   POLICY_MISCONFIGURED: {
@@ -90,7 +90,7 @@ export const availabilityReasons: Entries<
     operatorRemedy:
       "Wait for `guard.ready()` before serving; list the guard under `guards` in the policy; `brevet guards` shows who is connected.",
     retry: "backoff",
-    metadata: CALL_KEYS,
+    metadata: [...CALL_KEYS, "audience"],
     planned: false,
   },
   POLICY_STALE: {
