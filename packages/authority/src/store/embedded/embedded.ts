@@ -167,8 +167,15 @@ class EmbeddedStore extends OverlaidView implements Store {
 
   /** Runs commands, one after another, until none waits or the group is full. */
   async #decide(): Promise<{ overlay: Overlay; settled: readonly Settled[] }> {
-    using _snapshot = this.reader.hold();
-    let overlay = new Overlay(this.reader);
+    const snapshot = this.reader.hold();
+    try {
+      return await this.#decideOn(new Overlay(this.reader));
+    } finally {
+      snapshot[Symbol.dispose]();
+    }
+  }
+
+  async #decideOn(overlay: Overlay): Promise<{ overlay: Overlay; settled: readonly Settled[] }> {
     const settled: Settled[] = [];
     while (settled.length < GROUP_COMMANDS && overlay.bytes < GROUP_BYTES) {
       const job = this.#urgent.shift() ?? this.#waiting.shift();

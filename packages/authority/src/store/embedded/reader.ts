@@ -26,6 +26,7 @@ export class Reader implements Disposable {
 
   /** The committed head. Kept until {@link committed}. */
   get head(): Head {
+    this.#checkOpen();
     const row = this.#head ? undefined : this.get("SELECT epoch, revision, time_ms, frontier FROM head");
     if (row) this.#head = readHead(row);
     if (this.#head === undefined) throw new StoreError("corrupt", "the store has no head");
@@ -42,7 +43,7 @@ export class Reader implements Disposable {
    * may be committed meanwhile.
    */
   hold(): Disposable {
-    if (this.#closed) throw new StoreError("closed", "the store is closed");
+    this.#checkOpen();
     this.#db.exec("BEGIN");
     return { [Symbol.dispose]: () => this.#db.exec("COMMIT") };
   }
@@ -97,7 +98,7 @@ export class Reader implements Disposable {
   }
 
   #read<T>(sql: string, read: (statement: StatementSync) => T): T {
-    if (this.#closed) throw new StoreError("closed", "the store is closed");
+    this.#checkOpen();
     try {
       let statement = this.#statements.get(sql);
       if (statement === undefined) this.#statements.set(sql, (statement = this.#db.prepare(sql)));
@@ -107,6 +108,10 @@ export class Reader implements Disposable {
         cause: error,
       });
     }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new StoreError("closed", "the store is closed");
   }
 
   [Symbol.dispose](): void {

@@ -63,6 +63,7 @@ export class OverlaidView implements View {
     const overlay = this.#overlay();
     const before = query.before === undefined ? undefined : this.#createdOf(query.before, overlay);
     if (query.before !== undefined && before === undefined) return [];
+    if (query.states?.length === 0) return [];
     if (query.ids !== undefined) query = { ...query, ids: [...new Set(query.ids)] };
     const found = overlay.matching(query, before).map(({ id, created, message }) => ({ id, created, message }));
     for (const row of this.reader.elevations(query, before, limit + overlay.elevations.size)) {

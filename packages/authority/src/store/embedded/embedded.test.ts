@@ -1,0 +1,4 @@
+import { storeConformance } from "@brevet/testing/store-conformance";
+import { openEmbeddedStore } from "./embedded.ts";
+
+storeConformance("embedded", openEmbeddedStore);
