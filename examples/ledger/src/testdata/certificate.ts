@@ -1,11 +1,10 @@
 // A certificate for loopback, made when a test asks for one. Never checked in.
+import "reflect-metadata"; // first: @peculiar/x509 needs it when it loads
 import { webcrypto } from "node:crypto";
-import { provideMetadata } from "./reflect.ts";
+import { cryptoProvider, SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
 
 /** PEM of a self-signed certificate for 127.0.0.1 and localhost, and of its key. */
 export async function selfSigned(): Promise<{ cert: string; key: string }> {
-  provideMetadata();
-  const { cryptoProvider, SubjectAlternativeNameExtension, X509CertificateGenerator } = await import("@peculiar/x509");
   cryptoProvider.set(webcrypto);
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
