@@ -4,7 +4,7 @@ import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import type { Event } from "../log/draft.ts";
 import { review, revoke, withdraw } from "./close.ts";
 import { narrow } from "./narrow.ts";
-import { iso, type Refusal, refuse } from "./refusal.ts";
+import { iso, listed, type Refusal, refuse } from "./refusal.ts";
 import { request } from "./request.ts";
 import { type Command, type Context, nothing, type Ruling, type Verdict } from "./rule.ts";
 import { foresee, settle } from "./settle.ts";
@@ -88,5 +88,5 @@ function concluded(
 function complete(denial: Refusal, audience: string, { actor, nowMs, policyVersion }: Context): Refusal {
   const principal = actor ? { principal: actor.facts.name } : {};
   const metadata = { audience, ...principal, policyVersion: `${policyVersion}`, serverTime: iso(nowMs), ...denial.metadata };
-  return { ...denial, metadata };
+  return { ...denial, metadata: listed(denial.reason, metadata) };
 }

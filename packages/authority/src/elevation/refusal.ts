@@ -14,7 +14,16 @@ export type RefusalDetail = Partial<Omit<Refusal, "reason" | "message">>;
 
 /** Says no. `message` comes without the reason in front. */
 export function refuse(reason: ReasonName, message: string, detail: RefusalDetail = {}): { readonly ok: false; readonly denial: Refusal } {
-  return { ok: false, denial: { code: catalogue[reason].code, metadata: {}, ...detail, reason, message } };
+  return {
+    ok: false,
+    denial: { code: catalogue[reason].code, ...detail, metadata: listed(reason, detail.metadata ?? {}), reason, message },
+  };
+}
+
+/** The metadata that the catalogue lists for a reason. */
+export function listed(reason: ReasonName, metadata: Readonly<Record<string, string>>): Record<string, string> {
+  const keys = new Set<string>(catalogue[reason].metadata);
+  return Object.fromEntries(Object.entries(metadata).filter(([key]) => keys.has(key)));
 }
 
 /** A field that is not as the API demands. */
@@ -27,7 +36,7 @@ export function refuseState(state: Elevation, reason: ReasonName, message: strin
   return refuse(reason, message, { ...detail, code: GrpcCode.FAILED_PRECONDITION, metadata: { ...about(state), ...detail.metadata } });
 }
 
-/** ErrorInfo metadata that every refusal about an elevation carries: which it is, and the instant that made or will make its state. */
+/** What ErrorInfo may say of an elevation, as far as the catalogue lists it for the reason: which it is, and the instant that made or will make its state. */
 export function about(state: Elevation): Record<string, string> {
   const instants: Record<string, Timestamp | undefined> = {};
   if (state.state === ElevationState.PENDING) instants["pendingUntil"] = state.pendingUntil;

@@ -1,7 +1,7 @@
 // Asking: what may be asked for, whether it can be approved at all, and whether the same question is open already.
 // Never takes a vote. What is frozen here stays, whatever the policy becomes; the policy can only narrow it.
 
-import { type CompiledPolicy, type Entitlement, matchesAny, type PrincipalFacts, scheduleAllows } from "@brevet/policy";
+import { type CompiledPolicy, type Entitlement, matchesAny, type PrincipalFacts, patternMatches, scheduleAllows } from "@brevet/policy";
 import { GrpcCode, isMethodName, type PublicJwk, thumbprint } from "@brevet/protocol";
 import { type ElevationServiceRequestRequest, Presentation, StartMode, StreamExpiry } from "@brevet/protocol/brevet/v1/elevation";
 import {
@@ -219,7 +219,7 @@ function checkReason(reason: string, entitlement: Entitlement): Checked<string> 
       fieldViolations: [{ field: "reason", description: "required" }],
     });
   }
-  if (pattern === undefined || new RegExp(pattern, "u").test(reason)) return checked;
+  if (pattern === undefined || patternMatches(pattern, reason)) return checked;
   const description = `must match ${pattern}`;
   return refuse("REASON_MALFORMED", `the reason does not have the form that ${entitlement.id} asks for: it ${description}`, {
     metadata,
@@ -232,8 +232,7 @@ export function keyThumbprint(jwk: string): Checked<Uint8Array> {
   if (jwk === "") return { ok: true, value: new Uint8Array() };
   try {
     const parsed: unknown = JSON.parse(jwk);
-    if (typeof parsed === "object" && parsed !== null && !("d" in parsed))
-      return { ok: true, value: Buffer.from(thumbprint(parsed), "base64url") };
+    if (isJwk(parsed) && parsed.d === undefined) return { ok: true, value: Buffer.from(thumbprint(parsed), "base64url") };
   } catch {
     // Said below, without the text.
   }

@@ -1,0 +1,199 @@
+// A second, simpler telling of an elevation's life, to hold the rules against. Written from the promises, not from the rules: people by
+// name, times in minutes, no log.
+import { AUTOMATIC, ENTITLEMENTS, type EntitlementName } from "./people.ts";
+
+/** States, as the model names them. */
+export type Phase = "PENDING" | "SCHEDULED" | "ACTIVE" | "DENIED" | "WITHDRAWN" | "LAPSED" | "EXPIRED" | "ENDED" | "REVOKED";
+
+/** One elevation of the model. Times in minutes. */
+export interface Modelled {
+  readonly entitlement: EntitlementName;
+  readonly requester: string;
+  readonly initiator: string | undefined;
+  readonly asked: number;
+  readonly startAt: number | undefined;
+  phase: Phase;
+  length: number;
+  pendingUntil: number;
+  startBy: number;
+  start: number;
+  end: number;
+  finishedAt: number;
+  holds: number;
+  ballots: { who: string; stage: number }[];
+  extension: number | undefined;
+  reviewed: boolean;
+}
+
+const PENDING = 30;
+const START_WITHIN = 15;
+
+export class Model {
+  now = 0;
+  readonly all: Modelled[] = [];
+  readonly waiting = new Set<number>();
+
+  /** The elevation as time has left it. */
+  settled(one: Modelled): Modelled {
+    if (one.phase === "PENDING" && this.now >= one.pendingUntil) this.#finish(one, "LAPSED", one.pendingUntil);
+    if (one.phase === "SCHEDULED" && one.startAt !== undefined && this.now >= one.startAt) this.#activate(one, one.startAt);
+    if (one.phase === "SCHEDULED" && one.startAt === undefined && this.now >= one.startBy) this.#finish(one, "LAPSED", one.startBy);
+    if (one.phase === "ACTIVE" && this.now >= one.end) this.#finish(one, "EXPIRED", one.end);
+    return one;
+  }
+
+  /** The index of the elevation that was opened or found; undefined where it is refused. */
+  request(
+    who: string,
+    name: EntitlementName,
+    asked: number | undefined,
+    startIn: number | undefined,
+    waiting: boolean,
+    initiator?: string,
+  ) {
+    const entitlement = ENTITLEMENTS[name];
+    const length = asked ?? 10;
+    const startAt = startIn === undefined ? undefined : this.now + startIn;
+    if (!entitlement.requesters.includes(who) || length > entitlement.max || (entitlement.glass && startAt !== undefined)) return undefined;
+    const mine = this.all.filter((one) => one.requester === who && one.entitlement === name).map((one) => this.settled(one));
+    const found = mine.findLast((one) => isOpen(one) && one.asked === length && one.startAt === startAt);
+    if (found) {
+      found.holds += 1;
+      return this.all.indexOf(found);
+    }
+    if (entitlement.glass && mine.some((one) => !one.reviewed)) return undefined;
+    if (mine.some((one) => one.phase === "DENIED" && one.finishedAt + entitlement.cooldown > this.now)) return undefined;
+    const one: Modelled = {
+      entitlement: name,
+      requester: who,
+      initiator,
+      asked: length,
+      startAt,
+      phase: "PENDING",
+      length,
+      pendingUntil: this.now + PENDING,
+      startBy: 0,
+      start: 0,
+      end: 0,
+      finishedAt: 0,
+      holds: 1,
+      ballots: [],
+      extension: undefined,
+      reviewed: false,
+    };
+    this.all.push(one);
+    if (entitlement.glass) this.#activate(one, this.now);
+    else if (AUTOMATIC.includes(who) && name === "refund") this.#approve(one, waiting);
+    return this.all.length - 1;
+  }
+
+  vote(index: number, who: string, way: "approve" | "deny", narrow?: number): boolean {
+    const one = this.#at(index);
+    const deciding = one.phase === "PENDING" || one.extension !== undefined;
+    const own = who === one.requester || who === one.initiator;
+    if (own || !deciding || one.ballots.some((ballot) => ballot.who === who)) return false;
+    const stages = ENTITLEMENTS[one.entitlement].stages;
+    const stage = stages.findIndex((rule, at) => one.ballots.filter((ballot) => ballot.stage === at).length < rule.quorum);
+    if (!stages[stage]?.people.includes(who)) return false;
+    if (way === "deny") {
+      if (one.extension === undefined) this.#finish(one, "DENIED", this.now);
+      this.#dropExtension(one);
+      return true;
+    }
+    if (narrow !== undefined && (one.extension !== undefined || narrow > one.length)) return false;
+    one.length = Math.min(one.length, narrow ?? one.length);
+    one.ballots.push({ who, stage });
+    if (one.ballots.length < stages.reduce((sum, rule) => sum + rule.quorum, 0)) return true;
+    if (one.extension === undefined) this.#approve(one, this.waiting.has(index));
+    else one.end = one.extension;
+    this.#dropExtension(one);
+    return true;
+  }
+
+  withdraw(index: number, who: string): boolean {
+    const one = this.#at(index);
+    if (who !== one.requester || one.phase !== "PENDING") return false;
+    this.#finish(one, "WITHDRAWN", this.now);
+    return true;
+  }
+
+  start(index: number, who: string): boolean {
+    const one = this.#at(index);
+    if (who !== one.requester && who !== "workload:guard") return false;
+    if (one.phase === "SCHEDULED" && one.startAt === undefined) this.#activate(one, this.now);
+    return one.phase === "ACTIVE";
+  }
+
+  end(index: number, who: string, all: boolean): boolean {
+    const one = this.#at(index);
+    if (who !== one.requester || (one.phase !== "ACTIVE" && one.phase !== "SCHEDULED")) return false;
+    one.holds = all ? 0 : one.holds - 1;
+    if (one.holds === 0) this.#finish(one, "ENDED", this.now);
+    return true;
+  }
+
+  revoke(index: number, who: string): boolean {
+    const one = this.#at(index);
+    const approver = ENTITLEMENTS[one.entitlement].stages.some((stage) => stage.people.includes(who));
+    if (who !== one.requester && who !== "user:admin@test" && !approver) return false;
+    if (one.phase === "REVOKED") return true;
+    if (!isOpen(one)) return false;
+    this.#finish(one, "REVOKED", this.now);
+    return true;
+  }
+
+  extend(index: number, who: string, by: number): boolean {
+    const one = this.#at(index);
+    const { extend } = ENTITLEMENTS[one.entitlement];
+    if (who !== one.requester || one.phase !== "ACTIVE" || extend === undefined || one.end + by > one.start + extend.max) return false;
+    if (one.extension === one.end + by) return true;
+    one.ballots = [];
+    if (extend.approval === "none" || AUTOMATIC.includes(who)) {
+      one.end += by;
+      one.extension = undefined;
+    } else {
+      one.extension = one.end + by;
+    }
+    return true;
+  }
+
+  review(index: number, who: string): boolean {
+    const one = this.#at(index);
+    if (!ENTITLEMENTS[one.entitlement].glass || who !== "user:admin@test" || one.reviewed) return false;
+    one.reviewed = true;
+    return true;
+  }
+
+  #at(index: number): Modelled {
+    const one = this.all[index];
+    if (!one) throw new Error(`the model has no elevation ${index}`);
+    return this.settled(one);
+  }
+
+  #approve(one: Modelled, waiting: boolean): void {
+    one.phase = "SCHEDULED";
+    one.startBy = this.now + START_WITHIN;
+    if (one.startAt === undefined ? waiting : one.startAt <= this.now) this.#activate(one, this.now);
+  }
+
+  #activate(one: Modelled, at: number): void {
+    one.phase = "ACTIVE";
+    one.start = at;
+    one.end = at + one.length;
+  }
+
+  #finish(one: Modelled, phase: Phase, at: number): void {
+    one.phase = phase;
+    one.finishedAt = at;
+    this.#dropExtension(one);
+  }
+
+  #dropExtension(one: Modelled): void {
+    if (one.extension !== undefined) one.ballots = [];
+    one.extension = undefined;
+  }
+}
+
+export function isOpen(one: Modelled): boolean {
+  return one.phase === "PENDING" || one.phase === "SCHEDULED" || one.phase === "ACTIVE";
+}

@@ -1,0 +1,218 @@
+// The window and the other two clocks, kept apart: the promises that other systems broke.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { LapseCause, StartCause } from "@brevet/protocol/brevet/v1/log";
+import { durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { METHOD, MINUTE, minutes, opened, PAYOUT, START, World } from "./testdata/world.ts";
+
+const REFUND = { method: METHOD, entitlement: "refund" } as const;
+
+function approve(world: World, id: string): void {
+  opened(world.run("approve", "user:ana@test", id));
+  opened(world.run("approve", "user:bo@test", id));
+}
+
+const windowOf = (world: World, id: string) => {
+  const { windowStart, windowEnd } = world.state(id);
+  return [windowStart && (timestampMs(windowStart) - START) / MINUTE, windowEnd && (timestampMs(windowEnd) - START) / MINUTE];
+};
+
+function startCause(world: World, id: string): StartCause | undefined {
+  const event = world.entries.findLast((entry) => entry.elevation === id && entry.event.case === "elevationStarted")?.event;
+  return event?.case === "elevationStarted" ? event.value.cause : undefined;
+}
+
+test("waiting for the approval does not eat the window", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  world.pass(29 * MINUTE);
+  approve(world, id);
+  assert.deepEqual(windowOf(world, id), [29, 39]);
+  assert.equal(startCause(world, id), StartCause.CALLER_WAITING);
+});
+
+test("with nobody waiting, the first use starts the window", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  approve(world, id);
+  assert.equal(world.state(id).state, ElevationState.SCHEDULED);
+  world.pass(14 * MINUTE);
+  opened(world.run("start", "workload:guard", id));
+  assert.deepEqual(windowOf(world, id), [14, 24]);
+  assert.equal(startCause(world, id), StartCause.USE);
+});
+
+test("re-use never restarts a window", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  approve(world, id);
+  opened(world.run("start", "user:rita@test", id));
+  world.pass(9 * MINUTE);
+  const entries = world.entries.length;
+  opened(world.run("start", "workload:guard", id));
+  assert.equal(world.entries.length, entries, "nothing is written");
+  assert.deepEqual(windowOf(world, id), [0, 10]);
+});
+
+test("a time that was asked for starts the window to the millisecond, however late it is written", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { ...REFUND, startTime: timestampFromMs(START + 60 * MINUTE + 1) }));
+  approve(world, id);
+  world.nowMs = START + 65 * MINUTE;
+  world.pass(0);
+  assert.equal(startCause(world, id), StartCause.TIME);
+  assert.deepEqual(windowOf(world, id), [60 + 1 / MINUTE, 70 + 1 / MINUTE]);
+});
+
+test("a window that passed while the authority was away is written as started and expired", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { ...REFUND, startTime: timestampFromMs(START + 60 * MINUTE) }));
+  approve(world, id);
+  world.pass(24 * 60 * MINUTE);
+  assert.deepEqual(world.events(id).slice(-2), ["elevationStarted", "elevationExpired"]);
+  assert.equal(timestampMs(world.state(id).endTime ?? timestampFromMs(0)), START + 70 * MINUTE);
+});
+
+test("an approval behind the time asked for starts at once, not in the past", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { ...REFUND, startTime: timestampFromMs(START + MINUTE) }));
+  world.pass(20 * MINUTE);
+  approve(world, id);
+  assert.deepEqual(windowOf(world, id), [20, 30]);
+});
+
+test("a lapse says which clock ran out, and is no denial", () => {
+  const world = new World();
+  const undecided = opened(world.request("user:rita@test", REFUND));
+  const unused = opened(world.request("user:sam@test", REFUND));
+  approve(world, unused);
+  world.pass(60 * MINUTE);
+  const causes = [undecided, unused].map((id) => {
+    const event = world.entries.findLast((entry) => entry.elevation === id)?.event;
+    return event?.case === "elevationLapsed" ? event.value.cause : undefined;
+  });
+  assert.deepEqual(causes, [LapseCause.NOT_DECIDED, LapseCause.NOT_STARTED]);
+  assert.equal(world.state(undecided).endedBy, undefined);
+  assert.ok(world.request("user:rita@test", REFUND).ok, "no cool-down follows a lapse");
+});
+
+test("the window's end belongs to what comes after it", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  approve(world, id);
+  world.nowMs = START + 10 * MINUTE - 1;
+  assert.ok(world.run("start", "workload:guard", id).ok);
+  world.nowMs += 1;
+  const late = world.run("start", "workload:guard", id);
+  assert.equal(late.ok ? "" : late.denial.reason, "ELEVATION_EXPIRED");
+});
+
+test("the narrowest vote wins, earlier ones count on, and a later wider one does not widen", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { method: METHOD, entitlement: "pair", reason: "INC-1", duration: minutes(20) }));
+  world.waiting.add(id);
+  opened(world.run("approve", "user:ana@test", id, { duration: minutes(5) }));
+  opened(world.run("approve", "user:bo@test", id, { duration: minutes(5), seenRevision: world.state(id).revision }));
+  assert.deepEqual(windowOf(world, id), [0, 5]);
+});
+
+test("another's vote in between does not make yours stale", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { method: METHOD, entitlement: "pair", reason: "INC-1" }));
+  const seenRevision = world.state(id).revision;
+  opened(world.run("approve", "user:ana@test", id, { seenRevision }));
+  opened(world.run("approve", "user:bo@test", id, { seenRevision }));
+  assert.equal(world.state(id).state, ElevationState.SCHEDULED);
+});
+
+test("the same question finds the same elevation, also after an approver narrowed it", () => {
+  const world = new World();
+  const ask = { method: METHOD, entitlement: "pair", reason: "INC-1", run: "run-7" } as const;
+  const id = opened(world.request("user:rita@test", ask));
+  opened(world.run("approve", "user:ana@test", id, { duration: minutes(5) }));
+  const again = world.request("user:rita@test", ask);
+  assert.ok(again.ok && again.existing);
+  assert.equal(again.state?.id, id);
+  assert.equal(world.state(id).holds, 2);
+  for (const other of [{ run: "run-8" }, { reason: "INC-2" }, { duration: minutes(9) }, { entitlement: "refund", reason: "" }]) {
+    assert.notEqual(opened(world.request("user:rita@test", { ...ask, ...other })), id);
+  }
+  assert.notEqual(opened(world.request("user:sam@test", ask)), id);
+});
+
+test("each waiter holds it, and only the last one's end ends it", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  opened(world.request("user:rita@test", REFUND));
+  approve(world, id);
+  opened(world.run("start", "user:rita@test", id));
+  opened(world.run("end", "user:rita@test", id));
+  assert.equal(world.state(id).state, ElevationState.ACTIVE);
+  opened(world.run("end", "user:rita@test", id));
+  assert.equal(world.state(id).state, ElevationState.ENDED);
+});
+
+test("an extension keeps the window until it is approved, and then moves its end", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  approve(world, id);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(15) }));
+  assert.deepEqual(windowOf(world, id), [0, 10]);
+  opened(world.run("approve", "user:ana@test", id));
+  assert.deepEqual(windowOf(world, id), [0, 10]);
+  opened(world.run("approve", "user:bo@test", id));
+  assert.deepEqual(windowOf(world, id), [0, 25]);
+  assert.equal(world.state(id).extensionEnd, undefined);
+  assert.equal(world.state(id).stage, 2);
+});
+
+test("a denied extension leaves the window as it is", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  approve(world, id);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(15) }));
+  opened(world.run("deny", "user:ana@test", id));
+  assert.equal(world.state(id).state, ElevationState.ACTIVE);
+  assert.deepEqual(windowOf(world, id), [0, 10]);
+});
+
+test("a vote for an earlier question about the end does not count for the next", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  approve(world, id);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
+  const seenRevision = world.state(id).revision;
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(25) }));
+  const vote = world.run("approve", "user:ana@test", id, { seenRevision });
+  assert.equal(vote.ok ? "" : vote.denial.reason, "REVISION_CHANGED");
+});
+
+test("break-glass is active at once, and its review is recorded once", () => {
+  const world = new World();
+  const id = opened(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }));
+  assert.equal(world.state(id).state, ElevationState.ACTIVE);
+  assert.equal(startCause(world, id), StartCause.BREAK_GLASS);
+  assert.equal(timestampMs(world.state(id).reviewBy ?? timestampFromMs(0)), START + 24 * 60 * MINUTE);
+  world.pass(60 * MINUTE);
+  opened(world.run("review", "user:admin@test", id, { comment: "as agreed" }));
+  assert.equal(world.text(world.state(id).reviewComment?.commitment), "as agreed");
+  const again = world.run("review", "user:admin@test", id, { comment: "again" });
+  assert.equal(again.ok ? "" : again.denial.reason, "ALREADY_DECIDED");
+  assert.ok(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }).ok);
+});
+
+test("what the policy approves by itself takes nobody's vote, and counts no person", () => {
+  const world = new World();
+  const id = opened(world.request("ci:run", { ...REFUND, waiting: true }));
+  const state = world.state(id);
+  assert.equal(state.state, ElevationState.ACTIVE);
+  assert.equal(state.automatic, true);
+  assert.equal(state.votes.length, 0);
+  assert.equal(state.duration && durationMs(state.duration), 10 * MINUTE);
+});
