@@ -21,3 +21,4 @@ export { hasRole, isGuard, knownApprovers, type Role } from "./identity/rights.t
 export { type Loaded, type LoadOptions, loadPolicy } from "./load/load.ts";
 export { kindOfName, matchesAny, type PrincipalFacts, type PrincipalKindName } from "./principal/principal.ts";
 export { type Schedule, scheduleAllows } from "./schedule/schedule.ts";
+export { type PolicyTestResult, runPolicyTests } from "./tests/run.ts";

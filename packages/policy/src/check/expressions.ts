@@ -2,7 +2,7 @@
 // Never evaluates one.
 
 import { requestTypes } from "../compile/entitlement.ts";
-import { elevatedBy, methodsOf } from "../compile/methods.ts";
+import { elevatedBy, type Methods } from "../compile/methods.ts";
 import { compileClaims } from "../condition/claims.ts";
 import { compileCondition } from "../condition/condition.ts";
 import { patternCompiles } from "../condition/pattern.ts";
@@ -11,8 +11,7 @@ import type { PolicyDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
 
 /** Everything that is CEL, and the patterns of reasons. */
-export function checkExpressions(document: PolicyDocument, descriptors: Descriptors | undefined, report: Report): void {
-  const methods = methodsOf(document, descriptors);
+export function checkExpressions(document: PolicyDocument, methods: Methods, descriptors: Descriptors | undefined, report: Report): void {
   for (const [id, entry] of Object.entries(document.entitlements ?? {})) {
     const at: Path = ["entitlements", id];
     const covered = entry.methods.flatMap((pattern) => elevatedBy(pattern, methods));

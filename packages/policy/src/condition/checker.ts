@@ -90,8 +90,9 @@ export class Checker {
 
   #unknownVariable(expr: Expr, name: string, scope: ReadonlyMap<string, Kind>): never {
     const known = [...scope.keys()].filter((each) => !each.startsWith("@"));
-    const guess = nearest(name, known);
-    return this.refuse(expr, `unknown name ${name}`, guess === undefined ? `known are ${known.join(", ")}` : `did you mean ${guess}?`);
+    const guess = nearest(name.split(".")[0] ?? "", known);
+    const fix = guess === undefined ? `known are ${known.join(", ")}, and enum values as package.Enum.VALUE` : `did you mean ${guess}?`;
+    return this.refuse(expr, `unknown name ${name}`, fix);
   }
 
   #constant(expr: Expr, kind: string | undefined): Kind {
@@ -163,10 +164,8 @@ export class Checker {
   #enumValue(expr: Expr, scope: ReadonlyMap<string, Kind>): Kind | undefined {
     const path = pathOf(expr);
     if (path === undefined || scope.has(path[0] ?? "")) return undefined;
-    const typeName = path.slice(0, -1).join(".");
-    const desc = this.#names.enumNamed(typeName);
-    if (desc === undefined)
-      return this.refuse(expr, `unknown name ${path.join(".")}`, "request, principal, or an enum value as package.Enum.VALUE");
+    const desc = this.#names.enumNamed(path.slice(0, -1).join("."));
+    if (desc === undefined) return this.#unknownVariable(rootOf(expr), path.join("."), scope);
     const name = path.at(-1) ?? "";
     const value = desc.values.find((each) => each.name === name);
     if (value === undefined) return this.#unknownValue(expr, desc, name);
@@ -251,4 +250,10 @@ function pathOf(expr: Expr): readonly string[] | undefined {
   }
   if (node?.exprKind.case !== "identExpr") return undefined;
   return [node.exprKind.value.name, ...names];
+}
+
+/** The node that a chain `a.b.c` begins with. */
+function rootOf(expr: Expr): Expr {
+  const node = expr.exprKind;
+  return node.case === "selectExpr" && node.value.operand !== undefined ? rootOf(node.value.operand) : expr;
 }
