@@ -43,9 +43,3 @@ export function dueEvent(state: Elevation, nowMs: number, entitlement: Entitleme
       return undefined;
   }
 }
-
-/** Whether `nowMs` lies in the window. */
-export function inWindow(state: Elevation, nowMs: number): boolean {
-  if (state.state !== ElevationState.ACTIVE || !state.windowStart || !state.windowEnd) return false;
-  return timestampMs(state.windowStart) <= nowMs && nowMs < timestampMs(state.windowEnd);
-}

@@ -1,5 +1,4 @@
 // A log in memory for tests of the rules: decides, folds what is decided entry by entry, and remembers names and words.
-import { randomBytes } from "node:crypto";
 import { type CompiledPolicy, loadPolicy, type PrincipalFacts } from "@brevet/policy";
 import type { ReasonName } from "@brevet/protocol";
 import {
@@ -193,7 +192,7 @@ export class World {
   }
 
   /** Does something to an elevation, as `who`. */
-  run<K extends Kind>(kind: K, who: string, id: string, init: Record<string, unknown> = {}): Outcome {
+  run(kind: Kind, who: string, id: string, init: Record<string, unknown> = {}): Outcome {
     const message: unknown = create(SCHEMAS[kind], { id, requestId: "request-1", ...init } as never);
     return this.command({ kind, message } as Command, who, id);
   }
@@ -297,6 +296,3 @@ export function opened(outcome: Outcome): string {
 
 /** A span for messages. */
 export const minutes = (count: number) => durationFromMs(count * MINUTE);
-
-/** A payload of its own. */
-export const randomPayload = () => new Uint8Array(randomBytes(8));
