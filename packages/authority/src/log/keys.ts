@@ -16,10 +16,11 @@ export async function createKey(store: Store): Promise<SigningKey> {
   return key;
 }
 
-/** The private half of a key; undefined where this store does not have it. */
+/** The private half of a key; undefined where this store does not have it, or it was destroyed by emptying the secret. */
 export async function privateKeyOf(store: Store, kid: string): Promise<KeyObject | undefined> {
   const secret = await store.secrets.get(secretName(kid));
-  return secret && createPrivateKey({ key: Buffer.from(secret), format: "der", type: "pkcs8" });
+  if (secret === undefined || secret.length === 0) return undefined;
+  return createPrivateKey({ key: Buffer.from(secret), format: "der", type: "pkcs8" });
 }
 
 /** The key that signs for a purpose: the newest that is in use and whose private half is here. */

@@ -2,6 +2,7 @@
 // Never looks into an entry.
 import { hash } from "node:crypto";
 
+const HASH_BYTES = 32;
 const LEAF = Uint8Array.of(0);
 const NODE = Uint8Array.of(1);
 
@@ -62,7 +63,7 @@ export function consistencyProof(leaves: readonly Uint8Array[], oldSize: number)
 
 /** Whether a proof shows that `leaf`, a leaf hash, stands at `index` of the tree with this size and root (RFC 9162, 2.1.3.2). */
 export function verifyInclusion(index: bigint, size: bigint, leaf: Uint8Array, proof: readonly Uint8Array[], root: Uint8Array): boolean {
-  if (index < 0n || index >= size) return false;
+  if (index < 0n || index >= size || leaf.length !== HASH_BYTES) return false;
   let [at, last, node] = [index, size - 1n, leaf];
   for (const hashed of proof) {
     if (last === 0n) return false;
@@ -77,15 +78,14 @@ export function verifyInclusion(index: bigint, size: bigint, leaf: Uint8Array, p
   return last === 0n && same(node, root);
 }
 
-/** Whether a proof shows that the old tree is a prefix of the new one (RFC 9162, 2.1.4.2). Of an empty one, every tree is. */
+/** Whether a proof shows that the old tree is a prefix of the new one (RFC 9162, 2.1.4.2). About an empty one nothing can be shown: false. */
 export function verifyConsistency(
   older: { readonly size: bigint; readonly root: Uint8Array },
   newer: { readonly size: bigint; readonly root: Uint8Array },
   proof: readonly Uint8Array[],
 ): boolean {
-  if (older.size < 0n || older.size > newer.size) return false;
+  if (older.size <= 0n || older.size > newer.size) return false;
   if (older.size === newer.size) return proof.length === 0 && same(older.root, newer.root);
-  if (older.size === 0n) return proof.length === 0 && same(older.root, EMPTY_ROOT);
   const isPower = (older.size & (older.size - 1n)) === 0n;
   const [first, ...rest] = isPower ? [older.root, ...proof] : proof;
   if (first === undefined || proof.length === 0) return false;

@@ -41,99 +41,186 @@ export interface LogVerdict {
 
 const MOST_PROBLEMS = 1000;
 
-/** Verifies records, from the first entry on, in the order of the log. Reads once; memory does not grow with the log unless `leafHashes` are needed. */
+/**
+ * Verifies records, from the first entry on, in the order of the log. Reads once, and keeps nothing of what it has read but what is
+ * wrong. Openings may be missing, because they were erased or because the reader may not see them.
+ */
 export async function verifyLog(records: AsyncIterable<LogRecord> | Iterable<LogRecord>, expect: Expectation = {}): Promise<LogVerdict> {
-  const problems: LogProblem[] = [];
-  const report = (revision: bigint, problem: string) => {
-    if (problems.length < MOST_PROBLEMS) problems.push({ revision, problem });
-  };
-  const signed = openExpected(expect, report);
-  const kept = expect.leafHashes && hashesOf(expect.leafHashes);
-  const differing: bigint[] = [];
-  let keptFrontier: Uint8Array[] = [];
-  let keptRoot: Uint8Array | undefined;
-  let frontier: Uint8Array[] = [];
-  let rootAtCheckpoint: Uint8Array | undefined = signed?.size === 0n ? EMPTY_ROOT : undefined;
-  let size = 0n;
-  let previous: LogEntry | undefined;
+  const verification = new Verification(expect);
+  let held: LogRecord | undefined;
   for await (const record of records) {
+    if (held) await verification.take(held, record);
+    held = record;
+  }
+  if (held) await verification.take(held, undefined);
+  return verification.conclude();
+}
+
+/** `entry`: what its signed bytes say; `beside`: what stands beside them. */
+type Kind = "entry" | "beside" | "log";
+
+class Verification {
+  readonly #problems: (LogProblem & { readonly kind: Kind })[] = [];
+  readonly #checkpoint: Checkpoint | undefined;
+  readonly #kept: KeptHashes | undefined;
+  /** Revisions whose hash is not the one that was kept. */
+  readonly #differing = new Set<bigint>();
+  #frontier: Uint8Array[] = [];
+  #entries = 0n;
+  #next = 1n;
+  #previous: LogEntry | undefined;
+  #rootAtCheckpoint: Uint8Array | undefined;
+
+  constructor(expect: Expectation) {
+    this.#checkpoint = this.#openCheckpoint(expect);
+    if (expect.leafHashes) this.#kept = new KeptHashes(expect.leafHashes, this.#checkpoint?.size);
+    if (this.#checkpoint?.size === 0n) this.#rootAtCheckpoint = EMPTY_ROOT;
+  }
+
+  /** One record; `following` tells a gap from a number that was altered. */
+  async take(record: LogRecord, following: LogRecord | undefined): Promise<void> {
+    const entry = readEntry(record);
     const hash = leafHash(record.entry);
-    const keptHash = kept && (await kept.next()).value;
-    if (keptHash instanceof Uint8Array) {
-      keptFrontier = appendToFrontier(keptFrontier, size, keptHash);
-      if (hex(keptHash) !== hex(hash)) differing.push(size + 1n);
+    this.#frontier = appendToFrontier(this.#frontier, this.#entries, hash);
+    this.#entries += 1n;
+    if (this.#entries === this.#checkpoint?.size) this.#rootAtCheckpoint = rootOf(this.#frontier);
+    if (entry && entry.revision > this.#next && continues(entry, following)) {
+      this.#report(this.#next, "log", `missing: behind entry ${this.#next - 1n} comes entry ${entry.revision}`);
+      this.#next = entry.revision;
     }
-    frontier = appendToFrontier(frontier, size, hash);
-    size += 1n;
-    if (size === signed?.size) [rootAtCheckpoint, keptRoot] = [rootOf(frontier), rootOf(keptFrontier)];
-    previous = check(record, previous, size, report) ?? previous;
+    const revision = this.#next;
+    this.#next += 1n;
+    const kept = await this.#kept?.at(revision);
+    if (kept && hex(kept) !== hex(hash)) this.#differing.add(revision);
+    if (entry === undefined) return this.#report(revision, "entry", "cannot be read");
+    this.#checkEntry(entry, revision);
+    this.#checkOpenings(entry, record, revision);
+    this.#previous = entry;
   }
-  if (signed && signed.size > size) report(size + 1n, `missing: the checkpoint covers ${signed.size} entries, these are ${size}`);
-  if (signed && rootAtCheckpoint && hex(rootAtCheckpoint) !== hex(signed.root)) {
-    const located = kept && keptRoot && hex(keptRoot) === hex(signed.root);
-    if (located) for (const revision of differing) report(revision, "this entry is not the one that was signed");
-    else
-      report(
-        signed.size,
-        `the entries up to here have another root than the checkpoint: one of 1 to ${signed.size} is not what was signed`,
-      );
-  } else {
-    for (const revision of differing) report(revision, "its leaf hash is not the one that was kept");
+
+  async conclude(): Promise<LogVerdict> {
+    const [signed, last] = [this.#checkpoint, this.#next - 1n];
+    if (signed && signed.size > last)
+      this.#report(last + 1n, "log", `missing: the checkpoint covers ${signed.size} entries, the last one here is ${last}`);
+    const isAsSigned = signed === undefined || (this.#rootAtCheckpoint && hex(this.#rootAtCheckpoint) === hex(signed.root));
+    // Hashes that give the signed root are those of what was signed: which entries are wrong is then beyond doubt, and which are not.
+    const isKeptAsSigned = signed !== undefined && this.#kept !== undefined && hex(await this.#kept.root()) === hex(signed.root);
+    let problems = [...this.#problems];
+    if (isKeptAsSigned)
+      problems = problems.filter(({ kind, revision }) => kind !== "entry" || revision > signed.size || this.#differing.has(revision));
+    for (const revision of this.#differing) {
+      const isSigned = isKeptAsSigned && revision <= signed.size;
+      const problem = isSigned ? "is not the entry that was signed" : "has another leaf hash than the one that was kept";
+      problems.push({ revision, kind: "log", problem });
+    }
+    if (!isAsSigned && signed.size <= last && (!isKeptAsSigned || problems.length === 0)) {
+      const problem = `not what was signed: the entries 1 to ${signed.size} have another root than the checkpoint`;
+      problems.push({ revision: signed.size, kind: "log", problem });
+    }
+    const covered = signed === undefined ? 0n : signed.size < this.#entries ? signed.size : this.#entries;
+    return {
+      ok: problems.length === 0,
+      entries: this.#entries,
+      covered,
+      root: rootOf(this.#frontier),
+      epoch: this.#previous?.epoch ?? "",
+      problems: problems
+        .toSorted((a, b) => Number(a.revision - b.revision))
+        .slice(0, MOST_PROBLEMS)
+        .map(({ revision, problem }) => ({ revision, problem })),
+    };
   }
-  problems.sort((a, b) => Number(a.revision - b.revision));
-  const covered = signed === undefined ? 0n : signed.size < size ? signed.size : size;
-  return { ok: problems.length === 0, entries: size, covered, root: rootOf(frontier), epoch: previous?.epoch ?? "", problems };
+
+  #report(revision: bigint, kind: Kind, problem: string): void {
+    if (this.#problems.length < MOST_PROBLEMS) this.#problems.push({ revision, kind, problem });
+  }
+
+  #openCheckpoint(expect: Expectation): Checkpoint | undefined {
+    if (expect.checkpoint === undefined) return undefined;
+    const verifier = expect.verifierKey === undefined ? undefined : parseVerifier(expect.verifierKey);
+    const opened = openCheckpoint(expect.checkpoint, verifier);
+    if (opened === undefined) this.#report(0n, "log", "the checkpoint is not a signed note of a log");
+    else if (expect.verifierKey !== undefined && verifier === undefined) this.#report(0n, "log", "the verifier key is malformed");
+    else if (verifier !== undefined && !opened.signed) this.#report(0n, "log", "the checkpoint is not signed by the verifier key");
+    return opened?.checkpoint;
+  }
+
+  #checkEntry(entry: LogEntry, revision: bigint): void {
+    const previous = this.#previous;
+    if (entry.revision !== revision) this.#report(revision, "entry", `in its place stands entry ${entry.revision}`);
+    if (entry.time === undefined) this.#report(revision, "entry", "has no time");
+    else if (previous?.time && timestampMs(entry.time) < timestampMs(previous.time))
+      this.#report(revision, "entry", "its time is before that of the entry before");
+    if (entry.event.case === undefined) this.#report(revision, "entry", "has no event that this version knows");
+    const opened = entry.event.case === "epochOpened" ? entry.event.value : undefined;
+    if (revision === 1n) {
+      if (opened?.cause !== EpochCause.CREATED || opened.previousEpoch !== "" || entry.epoch === "")
+        this.#report(revision, "entry", "is not the opening of a new log");
+    } else if (opened) {
+      if (opened.cause !== EpochCause.RESTORED || opened.previousEpoch !== previous?.epoch || entry.epoch === previous.epoch)
+        this.#report(revision, "entry", "opens an epoch that does not follow the one before");
+    } else if (entry.epoch !== previous?.epoch) {
+      this.#report(revision, "entry", "is of another epoch than the entry before");
+    }
+  }
+
+  #checkOpenings(entry: LogEntry, record: LogRecord, revision: bigint): void {
+    const commitments = new Set(commitmentsOf(entry).map(hex));
+    for (const { salt, value } of record.openings) {
+      if (salt.length !== SALT_BYTES) this.#report(revision, "beside", `an opening has a salt of ${salt.length} bytes, not ${SALT_BYTES}`);
+      else if (!commitments.delete(hex(commitment(salt, value))))
+        this.#report(revision, "beside", "an opening opens no commitment of this entry");
+    }
+  }
 }
 
-type Report = (revision: bigint, problem: string) => void;
+/** Leaf hashes that somebody kept, walked along with the records. */
+class KeptHashes {
+  readonly #hashes: AsyncGenerator<Uint8Array, undefined>;
+  /** How many of them the root is over; undefined: all. */
+  readonly #size: bigint | undefined;
+  #read = 0n;
+  #frontier: Uint8Array[] = [];
 
-function openExpected(expect: Expectation, report: Report): Checkpoint | undefined {
-  if (expect.checkpoint === undefined) return undefined;
-  const verifier = expect.verifierKey === undefined ? undefined : parseVerifier(expect.verifierKey);
-  const opened = openCheckpoint(expect.checkpoint, verifier);
-  if (opened === undefined) report(0n, "the checkpoint is not a signed note of a log");
-  else if (expect.verifierKey !== undefined && verifier === undefined) report(0n, "the verifier key is malformed");
-  else if (verifier !== undefined && !opened.signed) report(opened.checkpoint.size, "the checkpoint is not signed by the verifier key");
-  return opened?.checkpoint;
-}
-
-/** Checks one record in its place; undefined where it cannot be read at all. */
-function check(record: LogRecord, previous: LogEntry | undefined, revision: bigint, report: Report): LogEntry | undefined {
-  let entry: LogEntry;
-  try {
-    entry = fromBinary(LogEntrySchema, record.entry);
-  } catch {
-    report(revision, "cannot be read");
-    return undefined;
+  constructor(hashes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, size: bigint | undefined) {
+    this.#hashes = iterate(hashes);
+    this.#size = size;
   }
-  if (entry.revision !== revision) report(revision, `in this place stands entry ${entry.revision}`);
-  if (entry.time === undefined) report(revision, "has no time");
-  else if (previous?.time && timestampMs(entry.time) < timestampMs(previous.time))
-    report(revision, "its time is before that of the entry before");
-  if (entry.event.case === undefined) report(revision, "has no event that this version knows");
-  checkEpoch(entry, previous, revision, report);
-  const commitments = new Set(commitmentsOf(entry).map(hex));
-  for (const { salt, value } of record.openings) {
-    if (salt.length !== SALT_BYTES) report(revision, `an opening has a salt of ${salt.length} bytes, not ${SALT_BYTES}`);
-    else if (!commitments.delete(hex(commitment(salt, value)))) report(revision, "an opening opens no commitment of this entry");
-  }
-  return entry;
-}
 
-function checkEpoch(entry: LogEntry, previous: LogEntry | undefined, revision: bigint, report: Report): void {
-  const opened = entry.event.case === "epochOpened" ? entry.event.value : undefined;
-  if (previous === undefined) {
-    if (opened?.cause !== EpochCause.CREATED || opened.previousEpoch !== "") report(revision, "is not the opening of a new log");
-    else if (entry.epoch === "") report(revision, "opens an epoch without a name");
-  } else if (opened) {
-    if (opened.cause !== EpochCause.RESTORED || opened.previousEpoch !== previous.epoch || entry.epoch === previous.epoch)
-      report(revision, "opens an epoch that does not follow the one before");
-  } else if (entry.epoch !== previous.epoch) {
-    report(revision, "is of another epoch than the entry before");
+  /** The hash of a revision, asked for in growing order. */
+  async at(revision: bigint): Promise<Uint8Array | undefined> {
+    let hash: Uint8Array | undefined;
+    while (this.#read < revision) {
+      hash = (await this.#hashes.next()).value;
+      if (hash === undefined) return undefined;
+      if (this.#size === undefined || this.#read < this.#size) this.#frontier = appendToFrontier(this.#frontier, this.#read, hash);
+      this.#read += 1n;
+    }
+    return hash;
+  }
+
+  /** Of as many as the checkpoint covers, also where the records ended before. */
+  async root(): Promise<Uint8Array> {
+    if (this.#size !== undefined) await this.at(this.#size);
+    return rootOf(this.#frontier);
   }
 }
 
-async function* hashesOf(hashes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array, undefined> {
+async function* iterate(hashes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array, undefined> {
   yield* hashes;
   return undefined;
+}
+
+function readEntry(record: LogRecord): LogEntry | undefined {
+  try {
+    return fromBinary(LogEntrySchema, record.entry);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the numbers go on from an entry, or the records end with it. */
+function continues(entry: LogEntry, following: LogRecord | undefined): boolean {
+  const next = following && readEntry(following);
+  return following === undefined || next?.revision === entry.revision + 1n;
 }

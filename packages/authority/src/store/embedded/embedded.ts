@@ -10,8 +10,9 @@ import { type Change, type Store, StoreError, type Transaction } from "../store.
 import { createPrivate, lockDirectory } from "./lock.ts";
 import { Overlay } from "./overlay.ts";
 import { Reader } from "./reader.ts";
-import { blob, type Step } from "./rows.ts";
+import { blob } from "./rows.ts";
 import { prepareSchema } from "./schema.ts";
+import type { Step } from "./statements.ts";
 import { OverlaidView } from "./view.ts";
 import { Writer } from "./writer.ts";
 

@@ -25,8 +25,8 @@ import {
   principalStep,
   proposalStep,
   readPrincipal,
-  type Step,
 } from "./rows.ts";
+import type { Step } from "./statements.ts";
 
 /** Changes on top of the committed state, and what they come to. */
 export class Overlay {

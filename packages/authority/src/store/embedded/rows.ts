@@ -1,7 +1,7 @@
 // Rows of the embedded store: how changes become statements for the writer, and how values come back out.
 // Never talks to the database.
 
-import type { SQLInputValue, SQLOutputValue } from "node:sqlite";
+import type { SQLOutputValue } from "node:sqlite";
 import { type Elevation, ElevationSchema, ElevationState, PrincipalKind } from "@brevet/protocol/brevet/v1/elevation";
 import { KeyPurpose } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
@@ -15,30 +15,10 @@ import {
   type StoredProposal,
   StoreError,
 } from "../store.ts";
+import type { Step } from "./statements.ts";
 
 /** Openings of one entry lie together: an opening's row is its entry's revision times this, plus its place. */
 export const OPENINGS_PER_ENTRY = 65_536;
-
-/** All that the writer ever executes. */
-export const STATEMENTS = {
-  head: "UPDATE head SET epoch = ?, revision = ?, time_ms = ?, frontier = ?",
-  entry: "INSERT INTO entries (revision, audience, elevation, leaf_hash, leaf) VALUES (?, ?, ?, ?, ?)",
-  opening: "INSERT OR IGNORE INTO openings (id, commitment, salt, value) VALUES (?, ?, ?, ?)",
-  erase: "DELETE FROM openings WHERE commitment = ?",
-  request: "INSERT OR IGNORE INTO requests (actor, request, elevation, revision) VALUES (?, ?, ?, ?)",
-  elevation: `INSERT INTO elevations (created, id, audience, entitlement, requester, key_thumbprint, state, changed, ended_ms, due_ms, message)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (created) DO UPDATE SET
-    state = excluded.state, changed = excluded.changed, ended_ms = excluded.ended_ms, due_ms = excluded.due_ms, message = excluded.message`,
-  principal: "INSERT OR REPLACE INTO principals (id, kind, name, name_commitment) VALUES (?, ?, ?, ?)",
-  policy: "INSERT OR REPLACE INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-  proposal: "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-  key: `INSERT INTO keys (kid, purpose, public_jwk, retired, revoked) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (kid) DO UPDATE SET retired = excluded.retired, revoked = excluded.revoked`,
-  secret: "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-} as const;
-
-/** One statement with its values. */
-export type Step = readonly [name: keyof typeof STATEMENTS, ...values: SQLInputValue[]];
 
 /** What a query returns. */
 export type Row = Readonly<Record<string, SQLOutputValue>>;

@@ -2,7 +2,7 @@
 // Never reads state and decides nothing; a slow disk stalls this thread only.
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
-import { STATEMENTS, type Step } from "./rows.ts";
+import { STATEMENTS, type Step } from "./statements.ts";
 
 /** What the main thread asks for. `scrub`: also empty the write-ahead log, which still has what was erased. */
 export type WriterRequest = { readonly do: "write"; readonly steps: readonly Step[]; readonly scrub: boolean } | { readonly do: "close" };

@@ -2,7 +2,7 @@
 // Never retries: whoever asked is told what happened.
 import { Worker } from "node:worker_threads";
 import { StoreError } from "../store.ts";
-import type { Step } from "./rows.ts";
+import type { Step } from "./statements.ts";
 import type { WriterAnswer, WriterRequest } from "./worker.ts";
 
 interface Waiting {
