@@ -518,3 +518,19 @@ test("an unreachable quorum is refused at once, the requester and the initiator 
   assert.equal(stuck.denial.reason, "QUORUM_UNREACHABLE");
   assert.equal(stuck.denial.code, GrpcCode.FAILED_PRECONDITION);
 });
+
+test("where nobody but the requester may approve, the refusal says so", () => {
+  const world = new World(compiled(POLICY.replace('requesters: ["user:sam@test"]', 'requesters: ["user:sam@test", "user:ana@test"]')));
+  const lonely = world.request("user:ana@test", { method: MIGRATE, payload, payloadDigest: digest });
+  assert.ok(!lonely.ok);
+  assert.equal(lonely.denial.reason, "NO_APPROVER");
+  assert.match(lonely.denial.message, /nobody besides user:ana@test may approve stage 1 of migrate/);
+  assert.ok(world.request("user:sam@test", { method: MIGRATE, payload, payloadDigest: digest }).ok);
+});
+
+test("whoever started the run is no approver that the quorum can count on", () => {
+  const world = new World(compiled(POLICY.replace('requesters: ["user:sam@test"]', 'requesters: ["workload:job"]')));
+  world.initiators.set("workload:job", "user:ana@test");
+  const outcome = world.request("workload:job", { method: MIGRATE, payload, payloadDigest: digest });
+  assert.equal(outcome.ok ? "" : outcome.denial.reason, "NO_APPROVER");
+});

@@ -11,7 +11,7 @@ import {
   StartCause,
 } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
-import { durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
 import { nextDueMs } from "./evolve.ts";
 

@@ -193,7 +193,7 @@ export class World {
 
   /** Does something to an elevation, as `who`. */
   run(kind: Kind, who: string, id: string, init: Record<string, unknown> = {}): Outcome {
-    const message: unknown = create(SCHEMAS[kind], { id, requestId: "request-1", ...init } as never);
+    const message: unknown = create(SCHEMAS[kind], { id, requestId: "request-1", ...init });
     return this.command({ kind, message } as Command, who, id);
   }
 
