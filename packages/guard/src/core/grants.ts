@@ -1,0 +1,201 @@
+// The grants that a call presents: taken apart, verified once per exact token, held against what the guard knows.
+// Owns the cache of grants seen before. Never decides: what a shown elevation permits is the evaluator's to say.
+import { matchesAny, type PrincipalFacts } from "@brevet/policy";
+import { type GrantClaims, grantMethods, judgeGrant, MAX_GRANTS, type ReasonName, verifyGrant } from "@brevet/protocol";
+import { type Elevation, ElevationSchema, ElevationState, Presentation, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { BoundedMap } from "./bounded.ts";
+import { isoTime } from "./call.ts";
+import { FailureLimit } from "./failures.ts";
+import { isOpen, type Knowledge, type KnownKeys } from "./knowledge.ts";
+
+const MAX_TOKENS = 10_000;
+
+/** Why a grant does not count. */
+export interface GrantProblem {
+  readonly reason: ReasonName;
+  readonly facts: Readonly<Record<string, string>>;
+}
+
+/** What the grants of one call amount to. */
+export interface Shown {
+  /** Ids of the principal's elevations for which a good grant for the method came. */
+  readonly presented: ReadonlyMap<string, "grant">;
+  /**
+   * Elevations that grants of a later revision prove, as what each may be. One that the guard has not heard of may be of any entitlement
+   * that the caller could have asked for, since the grant does not say: it permits only what each of them would.
+   */
+  readonly ahead: readonly (readonly Elevation[])[];
+  /** The furthest problem of the grants that do not count. */
+  readonly problem?: GrantProblem;
+}
+
+/** The caller, the called method and the time that grants are judged at. */
+export interface Showing {
+  readonly method: string;
+  readonly principal: PrincipalFacts;
+  readonly peer: string;
+  readonly nowMs: number;
+  readonly errorMs: number;
+}
+
+const NOTHING: Shown = { presented: new Map(), ahead: [] };
+
+/** The order of the checks: a problem further on says more. */
+const ORDER: readonly ReasonName[] = [
+  "REQUEST_QUOTA_EXCEEDED",
+  "GRANT_MALFORMED",
+  "GRANT_ALGORITHM_REJECTED",
+  "GRANT_TYPE_REJECTED",
+  "GRANT_KEY_UNKNOWN",
+  "GRANT_SIGNATURE_INVALID",
+  "GRANT_ISSUER_UNKNOWN",
+  "GRANT_AUDIENCE_MISMATCH",
+  "GRANT_PRINCIPAL_MISMATCH",
+  "GRANT_NOT_YET_VALID",
+  "GRANT_EXPIRED",
+  "GRANT_SCOPE_MISMATCH",
+  "GRANT_PROOF_INVALID",
+];
+
+/** Verifies the grants of one audience. */
+export class Grants {
+  readonly #limit: FailureLimit;
+  /** Claims of tokens whose signature is good. */
+  readonly #verified = new BoundedMap<string, GrantClaims>(MAX_TOKENS);
+  #keys: KnownKeys | undefined;
+
+  constructor(limit: FailureLimit = new FailureLimit()) {
+    this.#limit = limit;
+  }
+
+  /** Tokens remembered. */
+  get size(): number {
+    return this.#verified.size;
+  }
+
+  /** What the values of `brevet-grant` amount to for one call. */
+  show(knowledge: Knowledge, values: readonly string[], showing: Showing): Shown {
+    if (values.length === 0) return NOTHING;
+    if (this.#keys !== knowledge.keys) {
+      // A removed key takes what it signed with it.
+      this.#keys = knowledge.keys;
+      this.#verified.clear();
+    }
+    const presented = new Map<string, "grant">();
+    const ahead: (readonly Elevation[])[] = [];
+    let problem: GrantProblem | undefined;
+    for (const token of split(values)) {
+      const shown = this.#one(knowledge, token, showing);
+      if ("reason" in shown) {
+        if (problem === undefined || ORDER.indexOf(shown.reason) > ORDER.indexOf(problem.reason)) problem = shown;
+        continue;
+      }
+      presented.set(shown.id, "grant");
+      if (shown.ahead !== undefined) ahead.push(shown.ahead);
+    }
+    return problem === undefined ? { presented, ahead } : { presented, ahead, problem };
+  }
+
+  #one(knowledge: Knowledge, token: string, showing: Showing): { id: string; ahead?: readonly Elevation[] } | GrantProblem {
+    const { principal, method } = showing;
+    const checked = this.#verify(knowledge, token, showing);
+    if ("reason" in checked) return checked;
+    // The delegate of a chain has its own identity; nobody else's grant counts, and unknown elevations look the same.
+    if (checked.sub !== principal.name || checked.act !== undefined) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
+    const { elevation: id } = checked;
+    const known = knowledge.elevation(id);
+    if (known !== undefined && known.requester?.name !== principal.name) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
+    if (!grantMethods(checked).includes(method)) return { reason: "GRANT_SCOPE_MISMATCH", facts: { elevation: id } };
+    // No form of guard proves a caller's key yet: a bound grant counts for nothing rather than for anybody.
+    if (checked.cnf !== undefined) return { reason: "GRANT_PROOF_INVALID", facts: { elevation: id } };
+    if (knowledge.revision >= BigInt(checked.rev)) return known === undefined ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id };
+    // What is over does not come back.
+    if (known !== undefined && !isOpen(known)) return { id };
+    const ahead = proven(knowledge, checked, known, showing);
+    return ahead.length === 0 ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id, ahead };
+  }
+
+  /** The claims of a grant that is good by itself. */
+  #verify(knowledge: Knowledge, token: string, { principal, peer, nowMs, errorMs }: Showing): GrantClaims | GrantProblem {
+    const at = { keys: knowledge.keys.grants, issuer: knowledge.grantIssuer, audience: knowledge.audience, nowMs, errorMs };
+    const known = this.#verified.get(token);
+    const waitMs = known === undefined ? this.#limit.waitMs(peer, nowMs) : 0;
+    if (waitMs > 0) return { reason: "REQUEST_QUOTA_EXCEEDED", facts: { limit: "failed token checks" } };
+    const check = known === undefined ? verifyGrant(token, at) : judgeGrant(known, at);
+    if (check.ok) {
+      if (known === undefined) this.#verified.set(token, check.claims);
+      return check.claims;
+    }
+    const { claims, reason, problem } = check;
+    if (known === undefined) {
+      if (claims === undefined) this.#limit.failed(peer, nowMs);
+      else this.#verified.set(token, claims);
+    }
+    // What a grant says is told to nobody but its own principal.
+    const own = claims?.sub === principal.name ? claims : undefined;
+    return { reason, facts: factsOf(reason, problem, own, knowledge, nowMs) };
+  }
+}
+
+/** The tokens: repeated metadata arrives as one value joined by commas. Those beyond the fourth are not looked at. */
+function split(values: readonly string[]): readonly string[] {
+  return values
+    .flatMap((value) => value.split(","))
+    .map((token) => token.trim())
+    .filter((token) => token !== "")
+    .slice(0, MAX_GRANTS);
+}
+
+/** The elevation of a grant that was made after what this guard knows: ACTIVE until the grant's end. */
+function proven(knowledge: Knowledge, claims: GrantClaims, known: Elevation | undefined, showing: Showing): readonly Elevation[] {
+  const entitlements =
+    known === undefined
+      ? (knowledge.policy?.compiled.entitlementsFor(showing.method) ?? [])
+          .filter((entitlement) => matchesAny(entitlement.requesters, showing.principal))
+          .map((entitlement) => entitlement.id)
+      : [known.entitlement];
+  return entitlements.map((entitlement) =>
+    create(ElevationSchema, {
+      id: claims.elevation,
+      audience: claims.aud,
+      entitlement,
+      state: ElevationState.ACTIVE,
+      requester: create(PrincipalSchema, { name: claims.sub }),
+      methods: [...grantMethods(claims)],
+      condition: known?.condition ?? "",
+      windowStart: timestampFromMs(claims.nbf * 1000),
+      windowEnd: timestampFromMs(claims.exp * 1000),
+      presentation: known?.presentation ?? Presentation.GRANT,
+      payloadDigest: known?.payloadDigest ?? new Uint8Array(0),
+      revision: BigInt(claims.rev),
+    }),
+  );
+}
+
+function factsOf(
+  reason: ReasonName,
+  problem: string,
+  claims: GrantClaims | undefined,
+  knowledge: Knowledge,
+  nowMs: number,
+): Record<string, string> {
+  const elevation = claims === undefined ? {} : { elevation: claims.elevation };
+  switch (reason) {
+    case "GRANT_MALFORMED":
+      return { problem };
+    case "GRANT_ISSUER_UNKNOWN":
+      return { expectedIssuer: knowledge.grantIssuer };
+    case "GRANT_AUDIENCE_MISMATCH":
+      return { expectedAudience: knowledge.audience };
+    case "GRANT_EXPIRED":
+      return claims === undefined
+        ? {}
+        : { ...elevation, expiredAt: isoTime(claims.exp * 1000), skewMs: String(Math.round(nowMs - claims.exp * 1000)) };
+    case "GRANT_NOT_YET_VALID":
+      return claims === undefined ? {} : { ...elevation, validFrom: isoTime(claims.nbf * 1000) };
+    default:
+      return {};
+  }
+}

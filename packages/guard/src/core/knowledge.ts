@@ -1,0 +1,184 @@
+// What a guard knows of its audience: policy, keys, elevations, and how far the log and the authority's time have come.
+// Owns the indexes that a decision looks things up in. Changed by the link only; never decides, never reads a clock.
+import type { KeyObject } from "node:crypto";
+import type { CompiledPolicy } from "@brevet/policy";
+import { REMEMBER_ENDED_MS } from "@brevet/protocol";
+import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import type { createLocalJWKSet } from "jose";
+import { leanElevation, Shared } from "./lean.ts";
+
+/** A policy in force. */
+export interface KnownPolicy {
+  readonly compiled: CompiledPolicy;
+  readonly version: bigint;
+}
+
+/** An issuer of identity tokens and its keys. */
+export interface KnownIssuer {
+  readonly issuer: string;
+  /** Undefined while the issuer's keys could not be had. */
+  readonly keys: ReturnType<typeof createLocalJWKSet> | undefined;
+  /** The authority's development issuer: its tokens name principal and groups directly. */
+  readonly development: boolean;
+}
+
+/** All keys, replaced together. */
+export interface KnownKeys {
+  /** The authority's Ed25519 keys, by thumbprint. */
+  readonly grants: ReadonlyMap<string, KeyObject>;
+  /** By `iss`. */
+  readonly issuers: ReadonlyMap<string, KnownIssuer>;
+}
+
+/** The elevations of one principal. */
+export interface KnownElevations {
+  /** PENDING, SCHEDULED and ACTIVE ones: all that can permit. */
+  readonly open: readonly Elevation[];
+  /** Those that ended within 24 hours, for the exact reason of a refusal. */
+  readonly ended: readonly Elevation[];
+}
+
+const NONE: KnownElevations = { open: [], ended: [] };
+const NO_KEYS: KnownKeys = { grants: new Map(), issuers: new Map() };
+
+/** What a guard knows since its link last had to start afresh. The link fills a new one and swaps it in whole. */
+export class Knowledge {
+  readonly audience: string;
+  /** `iss` of the authority's grants. */
+  readonly grantIssuer: string;
+  /** Origin of the authority's pages; empty: none. */
+  readonly publicUrl: string;
+  readonly #byName = new Map<string, { open: Elevation[]; ended: Elevation[] }>();
+  readonly #byId = new Map<string, Elevation>();
+  readonly #endedAtMs = new Map<string, number>();
+  readonly #shared = new Shared();
+  #policy: KnownPolicy | undefined;
+  #policyProblem: string | undefined;
+  #keys: KnownKeys = NO_KEYS;
+  #epoch = "";
+  #revision = 0n;
+  #heardMs = 0;
+
+  constructor(options: { readonly audience: string; readonly grantIssuer: string; readonly publicUrl: string }) {
+    this.audience = options.audience;
+    this.grantIssuer = options.grantIssuer;
+    this.publicUrl = options.publicUrl;
+  }
+
+  /** Undefined before the first one came, or while the newest cannot be enforced. */
+  get policy(): KnownPolicy | undefined {
+    return this.#policy;
+  }
+
+  /** Why the newest policy cannot be enforced by this guard; nothing is permitted then. */
+  get policyProblem(): string | undefined {
+    return this.#policyProblem;
+  }
+
+  get keys(): KnownKeys {
+    return this.#keys;
+  }
+
+  /** The log's epoch. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** All of the log up to here is known, as far as it concerns the audience. */
+  get revision(): bigint {
+    return this.#revision;
+  }
+
+  /** The authority's time when it sent the newest message: it has surely reached it. Milliseconds since 1970. */
+  get heardMs(): number {
+    return this.#heardMs;
+  }
+
+  /** Elevations held. */
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  /** The elevations of a principal. */
+  elevationsOf(name: string): KnownElevations {
+    return this.#byName.get(name) ?? NONE;
+  }
+
+  /** One elevation, open or ended within 24 hours. */
+  elevation(id: string): Elevation | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** A message came: sent at `sentMs` on the authority's clock, with the log at `position`. Nothing goes backwards. */
+  heard(sentMs: number, position?: { readonly epoch: string; readonly revision: bigint }): void {
+    if (sentMs > this.#heardMs) this.#heardMs = sentMs;
+    if (position === undefined) return;
+    if (position.epoch !== this.#epoch) {
+      this.#epoch = position.epoch;
+      this.#revision = position.revision;
+    } else if (position.revision > this.#revision) this.#revision = position.revision;
+  }
+
+  setPolicy(policy: KnownPolicy): void {
+    this.#policy = policy;
+    this.#policyProblem = undefined;
+  }
+
+  /** The newest policy cannot be enforced: what the one before allowed may be forbidden now, so nothing is permitted. */
+  setPolicyProblem(problem: string): void {
+    this.#policy = undefined;
+    this.#policyProblem = problem;
+  }
+
+  setKeys(keys: KnownKeys): void {
+    this.#keys = keys;
+  }
+
+  /** Takes over an elevation as it now is; answers whether it was news. One that is older than what is held changes nothing. */
+  setElevation(elevation: Elevation): boolean {
+    const name = elevation.requester?.name ?? "";
+    const known = this.#byId.get(elevation.id);
+    if (known !== undefined && known.revision > elevation.revision) return false;
+    if (known !== undefined) this.#remove(known);
+    // Without a name, erased or not told, it can be nobody's.
+    if (name === "") return known !== undefined;
+    const lean = leanElevation(elevation, this.#shared);
+    this.#byId.set(lean.id, lean);
+    const of = this.#byName.get(name) ?? { open: [], ended: [] };
+    this.#byName.set(lean.requester?.name ?? name, of);
+    if (isOpen(lean)) of.open.push(lean);
+    else {
+      of.ended.push(lean);
+      this.#endedAtMs.set(lean.id, Number(lean.endTime?.seconds ?? 0n) * 1000);
+    }
+    return true;
+  }
+
+  /** Forgets what ended more than 24 hours before `nowMs`. */
+  forgetEnded(nowMs: number): void {
+    for (const [id, endedMs] of this.#endedAtMs) {
+      const known = this.#byId.get(id);
+      if (known === undefined || endedMs + REMEMBER_ENDED_MS >= nowMs) continue;
+      this.#remove(known);
+    }
+  }
+
+  #remove(elevation: Elevation): void {
+    this.#byId.delete(elevation.id);
+    this.#endedAtMs.delete(elevation.id);
+    const name = elevation.requester?.name ?? "";
+    const of = this.#byName.get(name);
+    if (of === undefined) return;
+    for (const list of [of.open, of.ended]) {
+      const at = list.indexOf(elevation);
+      if (at >= 0) list.splice(at, 1);
+    }
+    if (of.open.length + of.ended.length === 0) this.#byName.delete(name);
+  }
+}
+
+/** Whether an elevation can still permit, now or later. */
+export function isOpen(elevation: Elevation): boolean {
+  const { state } = elevation;
+  return state === ElevationState.PENDING || state === ElevationState.SCHEDULED || state === ElevationState.ACTIVE;
+}
