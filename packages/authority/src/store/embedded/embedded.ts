@@ -64,7 +64,7 @@ interface Job {
 
 interface Settled {
   readonly job: Job;
-  readonly failed?: { readonly error: unknown };
+  readonly failed: { readonly error: unknown } | undefined;
 }
 
 class EmbeddedStore extends OverlaidView implements Store {
@@ -152,11 +152,13 @@ class EmbeddedStore extends OverlaidView implements Store {
   }
 
   async #group(): Promise<void> {
-    const { overlay, settled } = await this.#decide();
+    const settled: Settled[] = [];
     try {
-      await this.#commit(overlay);
+      await this.#commit(await this.#decide(settled));
     } catch (error) {
-      for (const { job } of settled) job.reject(error);
+      // Where not one command could be run, those that wait could not either.
+      const hopeless = settled.length === 0 ? [...this.#urgent.splice(0), ...this.#waiting.splice(0)] : [];
+      for (const job of [...settled.map((each) => each.job), ...hopeless]) job.reject(error);
       return;
     }
     // What a command threw may rest on what others of its group wrote: told only now that this stands.
@@ -166,34 +168,37 @@ class EmbeddedStore extends OverlaidView implements Store {
     }
   }
 
-  /** Runs commands, one after another, until none waits or the group is full. */
-  async #decide(): Promise<{ overlay: Overlay; settled: readonly Settled[] }> {
+  /** Runs commands, one after another, until none waits or the group is full; answers with what they wrote. */
+  async #decide(settled: Settled[]): Promise<Overlay> {
     const snapshot = this.reader.hold();
     try {
-      return await this.#decideOn(new Overlay(this.reader));
+      let overlay = new Overlay(this.reader);
+      while (settled.length < GROUP_COMMANDS && overlay.bytes < GROUP_BYTES) {
+        const job = this.#urgent.shift() ?? this.#waiting.shift();
+        if (job === undefined) break;
+        const before = overlay.changes.length;
+        const error = await this.#runJob(job, overlay);
+        settled.push({ job, failed: error });
+        if (error) overlay = overlay.first(before);
+      }
+      return overlay;
     } finally {
       snapshot[Symbol.dispose]();
     }
   }
 
-  async #decideOn(overlay: Overlay): Promise<{ overlay: Overlay; settled: readonly Settled[] }> {
-    const settled: Settled[] = [];
-    while (settled.length < GROUP_COMMANDS && overlay.bytes < GROUP_BYTES) {
-      const job = this.#urgent.shift() ?? this.#waiting.shift();
-      if (job === undefined) break;
-      const before = overlay.changes.length;
-      const transaction = new EmbeddedTransaction(this.reader, overlay, Math.max(overlay.head.timeMs, Math.floor(this.#clock.wallMs())));
-      try {
-        await job.run(transaction);
-        settled.push({ job });
-      } catch (error) {
-        settled.push({ job, failed: { error } });
-        overlay = overlay.first(before);
-      } finally {
-        transaction.end();
-      }
+  /** Runs one command; answers with what it threw. */
+  async #runJob(job: Job, overlay: Overlay): Promise<Settled["failed"]> {
+    let transaction: EmbeddedTransaction | undefined;
+    try {
+      transaction = new EmbeddedTransaction(this.reader, overlay, Math.max(overlay.head.timeMs, Math.floor(this.#clock.wallMs())));
+      await job.run(transaction);
+      return undefined;
+    } catch (error) {
+      return { error };
+    } finally {
+      transaction?.end();
     }
-    return { overlay, settled };
   }
 
   async #commit(overlay: Overlay): Promise<void> {
