@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { PrincipalFacts } from "../principal/principal.ts";
 import { shopBytes, shopType, shopTypes } from "../testdata/shop.ts";
 import { type ConditionOutcome, compileCondition, MAX_REQUEST_BYTES } from "./condition.ts";

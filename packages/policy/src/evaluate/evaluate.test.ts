@@ -180,7 +180,7 @@ test("an elevation of somebody else, of another audience or of nobody is none", 
     elevation({ audience: "shop-test" }),
     { ...elevation(), requester: undefined },
   ])
-    assert.equal(reasonOf(judge({ candidates: [other as ReturnType<typeof elevation>] })), "ELEVATION_REQUIRED");
+    assert.equal(reasonOf(judge({ candidates: [other] })), "ELEVATION_REQUIRED");
 });
 
 test("both the frozen methods and the entitlement of today have to cover the call", () => {
@@ -253,6 +253,20 @@ test("of several that fail, the one that got furthest speaks; of the ended ones,
   assert.equal(
     reasonOf(judge({ candidates: [over(ElevationState.EXPIRED, 2000, "elv_x"), over(ElevationState.DENIED, 1000, "elv_d")] })),
     "ELEVATION_DENIED",
+  );
+});
+
+test("of several that are alike, the first by id speaks, whatever their order", () => {
+  const [a, b] = [over(ElevationState.DENIED, 1000, "elv_a"), over(ElevationState.DENIED, 1000, "elv_b")];
+  const [c, d] = [elevation({ id: "elv_c" }), elevation({ id: "elv_d" })];
+  assert.deepEqual(
+    [
+      [a, b],
+      [b, a],
+      [c, d],
+      [d, c],
+    ].map((candidates) => judge({ candidates }).elevation?.id),
+    ["elv_a", "elv_a", "elv_c", "elv_c"],
   );
 });
 

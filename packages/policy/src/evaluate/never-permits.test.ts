@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Elevation, ElevationState, StartMode } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { BUY, call, elevation, LOAD, NOW_MS, REFUND, shopPolicy } from "../testdata/calls.ts";
 import { timeMs } from "./candidate.ts";
 import { evaluate } from "./evaluate.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isTimezone, minuteOfDay, type Schedule, scheduleAllows } from "./schedule.ts";
 
 const office: Schedule = { days: new Set([1, 2, 3, 4, 5]), fromMinute: 480, toMinute: 1080, timezone: "Europe/Berlin" };

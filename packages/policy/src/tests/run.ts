@@ -68,7 +68,7 @@ function callOf(policy: CompiledPolicy, test: TestDocument): CallFacts | string 
     method,
     principal,
     candidates: elevation === undefined ? [] : [elevation],
-    ...(elevation && { presented: new Map([[elevation.id, "bound"]]) }),
+    ...(elevation && entitlement?.present !== "any" && { presented: new Map([[elevation.id, "bound" as const]]) }),
     ...(bytes && { request: bytes }),
     ...(digest && { payloadDigest: digest }),
     nowMs: NOW_MS,
