@@ -1,0 +1,184 @@
+// The link between one guard and the authority: who may sync, what comes up (acknowledgements, time probes, decisions), and when the
+// stream ends. What goes down is made by feed.ts. Never sends a guard what is not of its audience.
+import { hasRole, isGuard } from "@brevet/policy";
+import { type Principal, PrincipalKind, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import type { GuardHello, GuardServiceSyncRequest, GuardServiceSyncResponse, GuardStatus } from "@brevet/protocol/brevet/v1/guard";
+import { create } from "@bufbuild/protobuf";
+import type { AuthenticatedCaller } from "../identity/identity.ts";
+import { Mailbox } from "../watch/mailbox.ts";
+import { Refused, tooSlow } from "../watch/refused.ts";
+import { heartbeats, type Life, lifeOf } from "../watch/stream.ts";
+import type { RecentDecisions } from "./decisions.ts";
+import { GuardFeed, type GuardFeedOptions, type GuardNews } from "./feed.ts";
+import type { GuardConnection, GuardRegistry } from "./registry.ts";
+
+/** What waits for one guard at most; then it is cut, and resumes. */
+const MOST_WAITING = 10_000;
+const HEARTBEAT_MS = 15_000;
+const SHORTEST_HEARTBEAT_MS = 100;
+const KIND = { user: PrincipalKind.USER, workload: PrincipalKind.WORKLOAD, ci: PrincipalKind.CI } as const;
+
+/** What {@link GuardLink} stands on. */
+export interface GuardLinkOptions extends GuardFeedOptions {
+  readonly registry: GuardRegistry;
+  readonly decisions: RecentDecisions;
+  /** Aborted when the authority goes away. */
+  readonly drain: AbortSignal;
+}
+
+/** Serves all guards. */
+export class GuardLink {
+  readonly #options: GuardLinkOptions;
+
+  constructor(options: GuardLinkOptions) {
+    this.#options = options;
+  }
+
+  /** One guard's stream. Throws {@link Refused}. */
+  async *sync(
+    caller: AuthenticatedCaller,
+    requests: AsyncIterable<GuardServiceSyncRequest>,
+    signal: AbortSignal,
+  ): AsyncGenerator<GuardServiceSyncResponse> {
+    const { registry, log, drain, clock } = this.#options;
+    const incoming = requests[Symbol.asyncIterator]();
+    const first = await incoming.next();
+    const hello = checkHello(first.done === true ? undefined : first.value);
+    const guard = await this.#guard(caller, hello.audience);
+    using mailbox = new Mailbox<GuardNews>(MOST_WAITING, tooSlow);
+    using ends = lifeOf({ mailbox, signal, drain, clock, caller });
+    const feed = new GuardFeed(this.#options, hello.audience);
+    // From here on nothing is missed: what the state has already is left out again.
+    ends.use(
+      log.subscribe((changes) => {
+        for (const change of changes) if (feed.concerns(change)) mailbox.push({ kind: "change", change });
+      }),
+    );
+    const head = log.position();
+    const connection = ends.use(registry.connect(guard, hello));
+    this.#watchRights(caller, hello.audience, mailbox, ends);
+    // What waits already tells the guard as much.
+    const beat = () => mailbox.length === 0 && mailbox.push({ kind: "heartbeat", position: log.position() });
+    ends.use(heartbeats(clock, beat, () => this.#heartbeatMs(hello.audience)));
+    void this.#read(incoming, { hello, guard, connection, mailbox });
+    yield* feed.present(guard, hello.after, head);
+    for await (const news of mailbox) {
+      const message = await feed.tell(news);
+      if (message) yield message;
+    }
+  }
+
+  /** The guards that the caller may see. */
+  list(caller: AuthenticatedCaller, audience: string): GuardStatus[] {
+    const { policies, registry } = this.#options;
+    const visible = caller.audiences().filter((each) => {
+      const policy = policies.current(each)?.policy;
+      const facts = caller.principalFor(each);
+      return policy !== undefined && facts !== undefined && (hasRole(policy, "admin", facts) || hasRole(policy, "auditor", facts));
+    });
+    return registry.list(new Set(visible.filter((each) => audience === "" || each === audience)));
+  }
+
+  async #guard(caller: AuthenticatedCaller, audience: string): Promise<Principal> {
+    const facts = this.#guardFacts(caller, audience);
+    if (facts === undefined) throw notAGuard(caller, audience);
+    const id = (await this.#options.log.store.principalByName(facts.name))?.id ?? "";
+    return create(PrincipalSchema, { id, name: facts.name, kind: KIND[facts.kind] });
+  }
+
+  #guardFacts(caller: AuthenticatedCaller, audience: string) {
+    const policy = this.#options.policies.current(audience)?.policy;
+    const facts = caller.principalFor(audience);
+    return policy && facts && isGuard(policy, facts) ? facts : undefined;
+  }
+
+  /** Keys and rights follow the policy; the stream ends with the right, and with what the guard presented. */
+  #watchRights(caller: AuthenticatedCaller, audience: string, mailbox: Mailbox<GuardNews>, ends: Life): void {
+    const { policies, identities } = this.#options;
+    let version = policies.current(audience)?.version;
+    ends.use(
+      policies.onChange(() => {
+        const current = policies.current(audience);
+        if (current?.version === version) return;
+        version = current?.version;
+        if (this.#guardFacts(caller, audience) === undefined) mailbox.fail(notAGuard(caller, audience));
+        else mailbox.push({ kind: "keys" });
+      }),
+    );
+    ends.use(
+      identities.onKeysChange((issuer) => {
+        if (policies.current(audience)?.policy.issuers.some((rule) => rule.issuer === issuer)) mailbox.push({ kind: "keys" });
+      }),
+    );
+  }
+
+  #heartbeatMs(audience: string): number {
+    const staleMs = this.#options.policies.current(audience)?.policy.whenStale.afterMs ?? HEARTBEAT_MS * 4;
+    return Math.max(SHORTEST_HEARTBEAT_MS, Math.min(HEARTBEAT_MS, staleMs / 4));
+  }
+
+  async #read(
+    incoming: AsyncIterator<GuardServiceSyncRequest>,
+    to: { hello: GuardHello; guard: Principal; connection: GuardConnection; mailbox: Mailbox<GuardNews> },
+  ): Promise<void> {
+    const { clock, decisions } = this.#options;
+    const { hello, guard, connection, mailbox } = to;
+    try {
+      for (let next = await incoming.next(); next.done !== true; next = await incoming.next()) {
+        const { message } = next.value;
+        connection.seen();
+        switch (message.case) {
+          case "acknowledgement":
+            connection.acknowledged(message.value);
+            break;
+          case "timeProbe":
+            mailbox.push({ kind: "time", sent: message.value.sent, receivedMs: clock.wallMs() }, { urgent: true });
+            break;
+          case "decisions":
+            connection.decided(message.value);
+            decisions.add(hello.audience, guard.name, message.value);
+            break;
+          case "hello":
+            mailbox.fail(invalidHello("hello", "comes once, first"));
+            return;
+          case undefined:
+            break;
+          default:
+            message satisfies never;
+        }
+      }
+    } catch {
+      // The guard went away; the stream's own end says how.
+    }
+    mailbox.close();
+  }
+}
+
+function checkHello(request: GuardServiceSyncRequest | undefined): GuardHello {
+  if (request?.message.case !== "hello") throw invalidHello("hello", "the first message must be hello");
+  const hello = request.message.value;
+  if (hello.audience === "" || hello.audience.length > 128) throw invalidHello("hello.audience", "must be 1 to 128 characters");
+  for (const field of ["form", "instance", "software"] as const) {
+    if (hello[field].length > 128) throw invalidHello(`hello.${field}`, "must be at most 128 characters");
+  }
+  return hello;
+}
+
+function invalidHello(field: string, problem: string): Refused {
+  return new Refused({
+    reason: "REQUEST_INVALID",
+    message: `${field}: ${problem}`,
+    metadata: { field, problem },
+    fieldViolations: [{ field, description: problem }],
+  });
+}
+
+function notAGuard(caller: AuthenticatedCaller, audience: string): Refused {
+  const principal = caller.principalFor(audience)?.name ?? caller.name;
+  const who = principal === "" ? "this identity" : principal;
+  return new Refused({
+    reason: "ROLE_REQUIRED",
+    message: `${who} is not among the guards of the audience ${audience.slice(0, 128)}`,
+    metadata: { role: "guard", audience, ...(principal === "" ? {} : { principal }) },
+  });
+}

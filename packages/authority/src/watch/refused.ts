@@ -1,0 +1,37 @@
+// A refusal on its way out of a stream or a call, as an exception: the rpc layer makes a gRPC status of it. Never decides one.
+import type { Denial } from "@brevet/protocol";
+
+/** Ends a stream with a refusal. */
+export class Refused extends Error {
+  readonly denial: Denial;
+
+  constructor(denial: Denial) {
+    super(denial.message);
+    this.name = "Refused";
+    this.denial = denial;
+  }
+}
+
+/** The authority is going away: connect again, perhaps to another replica, and resume. */
+export function draining(): Refused {
+  return unavailable("the authority is draining; connect again and resume");
+}
+
+/** A reader did not keep up. */
+export function tooSlow(): Refused {
+  return unavailable("too much waits to be read on this stream; connect again and resume");
+}
+
+function unavailable(message: string): Refused {
+  return new Refused({ reason: "AUTHORITY_UNREACHABLE", message, metadata: {}, retryDelayMs: 100 });
+}
+
+/** What a stream's caller presented has reached its end. */
+export function identityEnded(expiresMs: number): Refused {
+  const expiredAt = new Date(expiresMs).toISOString();
+  return new Refused({
+    reason: "IDENTITY_EXPIRED",
+    message: "the identity of this stream has ended; connect again with a fresh one",
+    metadata: { expiredAt },
+  });
+}
