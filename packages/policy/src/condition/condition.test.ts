@@ -198,6 +198,18 @@ test("an evaluation that costs too much ends as an error, whatever an or makes o
   assert.equal(evaluate("1 in request.numbers", { numbers }), "true", "the budget is fresh for each evaluation");
 });
 
+test("a pattern is not matched on a text of any length", () => {
+  assert.equal(evaluate('request.id.matches("^([ab][ab])*$")', { id: "ab".repeat(20_000) }), "true");
+  assert.match(JSON.stringify(evaluate('request.id.matches("^([ab][ab])*$") || true', { id: "ab".repeat(30_000) })), /too many steps/);
+});
+
+test("claims of any depth are taken", () => {
+  const deep: unknown = JSON.parse(`${"[".repeat(5000)}${"]".repeat(5000)}`);
+  const compiled = compile("has(principal.claims.deep)");
+  assert.ok(compiled.ok);
+  assert.equal(compiled.condition.evaluate({ request: new Uint8Array(), principal: { ...who, claims: { deep } } }), "true");
+});
+
 test("a name means our variable, whatever packages the descriptors have", () => {
   const compiled = compileCondition("principal.name == 'x'", {
     requestTypes: new Map(),

@@ -26,17 +26,20 @@ export function planExpression(
   };
 }
 
-/** A JSON value as CEL takes it; what is no JSON becomes null. */
-export function jsonToCel(value: unknown): CelInput {
+/** Deepest nesting of claims; a token of 8 KiB could hold thousands of brackets, and exhaust the stack. */
+const MAX_JSON_DEPTH = 32;
+
+/** A JSON value as CEL takes it; what is no JSON, or nested too deep, becomes null. */
+export function jsonToCel(value: unknown, depth = 0): CelInput {
   switch (typeof value) {
     case "string":
     case "number":
     case "boolean":
       return value;
     case "object":
-      if (value === null) return null;
-      if (Array.isArray(value)) return value.map((element: unknown) => jsonToCel(element));
-      return new Map(Object.entries(value).map(([key, each]) => [key, jsonToCel(each)]));
+      if (value === null || depth >= MAX_JSON_DEPTH) return null;
+      if (Array.isArray(value)) return value.map((element: unknown) => jsonToCel(element, depth + 1));
+      return new Map(Object.entries(value).map(([key, each]) => [key, jsonToCel(each, depth + 1)]));
     default:
       return null;
   }

@@ -1,5 +1,6 @@
 // YAML text to a typed document: syntax, keys and types, each fault with its place.
 // Never judges what a well-formed document says; check/ does.
+import { Severity } from "@brevet/protocol/brevet/v1/policy";
 import { isAlias, isMap, isScalar, LineCounter, parseDocument, visit } from "yaml";
 import type { PolicyDocument } from "./document.ts";
 import { Report } from "./report.ts";
@@ -70,7 +71,7 @@ export function readDocument(source: string, file: string): { document?: PolicyD
   const lines = new LineCounter();
   if (source.length > MAX_DOCUMENT_CHARS) {
     const report = new Report({ text: "", root: undefined, lines, file });
-    report.errorAt(0, {
+    report.aboutAll(Severity.ERROR, {
       rule: "document-too-long",
       message: `the document has ${source.length} characters, more than ${MAX_DOCUMENT_CHARS}`,
       fix: "split it by audience",

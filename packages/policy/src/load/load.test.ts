@@ -320,7 +320,33 @@ const faults: Readonly<Record<string, Fault>> = {
     finding: "error expectation-malformed",
     at: "NOT_TODAY",
   },
+  "a service that is none": {
+    change: [["  shop.v1.Shop:\n", '  "shop v1":\n    default: open\n  shop.v1.Shop:\n']],
+    finding: "error service-malformed",
+    at: '"shop v1"',
+  },
+  "a method that is none": {
+    change: [["      Load: {", '      "Lo/ad": { access: open }\n      Load: {']],
+    finding: "error method-malformed",
+    at: '"Lo/ad"',
+  },
+  "groups that no claim is read for": {
+    change: [["      groups: claims.groups\n", ""]],
+    finding: "warning may-assert-without-groups",
+    at: '["group:support", "group:sre"]',
+  },
+  "no admin": { change: [['admin: ["user:ana@acme.test", "user:bo@acme.test"]', "admin: []"]], finding: "warning no-admin", at: "[]" },
 };
+
+test("what concerns the whole document has no line", () => {
+  const bare = "apiVersion: brevet.dev/v1\naudience: a\n";
+  assert.deepEqual(findings(bare).toSorted(), ["0:0 warning no-admin", "0:0 warning no-guards", "0:0 warning no-services"]);
+  assert.deepEqual(
+    findings(bare, {}).filter((each) => each.includes("names-unchecked")),
+    ["0:0 warning names-unchecked"],
+  );
+  assert.deepEqual(findings("x".repeat((1 << 20) + 1)), ["0:0 error document-too-long"]);
+});
 
 test("a sound document has no finding", () => {
   assert.deepEqual(findings(SHOP_POLICY), []);
