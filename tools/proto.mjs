@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Generates code from the protobuf API, checks that what is committed is fresh, and that the API breaks nobody.
-// usage: node tools/proto.mjs generate | fresh | breaking
+// usage: node tools/proto.mjs generate | fresh | breaking | freeze
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ const generated = [
   { template: "buf.gen.yaml", folder: "packages/protocol/src/gen", module: "proto" },
   { template: "examples/ledger/buf.gen.yaml", folder: "examples/ledger/src/gen", module: "examples/ledger/proto" },
 ];
+const frozen = "proto/frozen.binpb";
 const image = { module: "examples/ledger/proto", file: "examples/ledger/ledger.binpb" };
 
 function run(command, args, options = {}) {
@@ -56,41 +57,40 @@ function fresh() {
   }
 }
 
-/** Compares with main, or, on main itself, with the last release or the first commit that has the API. */
+/** Compares with the API as it was frozen, and with main where this is another branch. */
 function breaking() {
-  const against = baseline();
-  if (against === undefined) {
-    console.log("no earlier API to compare with");
-    return;
-  }
-  try {
-    run("buf", ["breaking", "proto", "--against", `.git#ref=${against},subdir=proto`], { stdio: "inherit" });
-  } catch {
-    process.exitCode = 1;
-  }
-}
-
-function baseline() {
-  const git = (...args) => {
+  const against = existsSync(frozen) ? [frozen] : [];
+  if (revision("origin/main") !== "" && revision("origin/main") !== revision("HEAD")) against.push(".git#ref=origin/main,subdir=proto");
+  if (against.length === 0) console.log("no earlier API to compare with");
+  for (const earlier of against) {
     try {
-      return execFileSync("git", args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+      run("buf", ["breaking", "proto", "--against", earlier], { stdio: "inherit" });
     } catch {
-      return "";
+      process.exitCode = 1;
     }
-  };
-  const head = git("rev-parse", "HEAD");
-  for (const name of ["origin/main", "main"]) {
-    const commit = git("rev-parse", "--verify", "--quiet", name);
-    if (commit !== "" && commit !== head && git("ls-tree", commit, "proto/brevet") !== "") return git("merge-base", commit, head) || commit;
   }
-  const tag = git("describe", "--tags", "--abbrev=0", "--match", "v*");
-  if (tag !== "") return tag;
-  return git("log", "--format=%H", "--reverse", "--", "proto/brevet").split("\n")[0] || undefined;
 }
 
-const actions = { generate, fresh, breaking };
+/** Takes today's API as the one that later changes may only add to. For a release; the check passes first. */
+function freeze() {
+  breaking();
+  if (process.exitCode === undefined) run("buf", ["build", "proto", "-o", frozen]);
+}
+
+function revision(name) {
+  try {
+    return execFileSync("git", ["rev-parse", "--verify", "--quiet", name], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+  } catch {
+    return "";
+  }
+}
+
+const actions = { generate, fresh, breaking, freeze };
 const action = actions[process.argv[2]];
 if (action === undefined) {
-  console.error("usage: node tools/proto.mjs generate | fresh | breaking");
+  console.error("usage: node tools/proto.mjs generate | fresh | breaking | freeze");
   process.exitCode = 2;
 } else action();
