@@ -1,5 +1,5 @@
 // policy check and test: what is wrong with a document, before anything depends on it. Works without an authority.
-import { loadPolicy, runPolicyTests } from "@brevet/policy";
+import { loadPolicy, type PolicyTestResult, runPolicyTests } from "@brevet/policy";
 import { type Finding, Severity, SeveritySchema } from "@brevet/protocol/brevet/v1/policy";
 import { Command } from "commander";
 import { table } from "../output/output.ts";
@@ -40,6 +40,7 @@ function testCommand({ output, end }: CommandContext): Command {
       const rows: string[][] = [];
       const results: unknown[] = [];
       let failed = 0;
+      let passed = 0;
       for (const file of files) {
         const { policy, findings } = loadPolicy(...(await readPolicyFile(file, options.descriptors)));
         if (policy === undefined) {
@@ -49,15 +50,21 @@ function testCommand({ output, end }: CommandContext): Command {
           continue;
         }
         for (const result of runPolicyTests(policy)) {
-          if (!result.ok) failed += 1;
-          rows.push([result.ok ? "ok" : "FAIL", result.name, result.ok ? "" : result.problem]);
+          if (!result.passed) failed += 1;
+          rows.push([result.passed ? "ok" : "FAIL", result.name, result.passed ? "" : resultText(result)]);
+          if (result.passed) passed += 1;
           results.push({ file, ...result });
         }
       }
-      output.answer(`${table(rows)}\n${rows.length - failed} passed, ${failed} failed`, { ok: failed === 0, results });
+      output.answer(`${table(rows)}\n${passed} passed, ${failed} failed`, { ok: failed === 0, results });
       if (failed > 0) end(exitStatus.no);
     },
   );
+}
+
+function resultText({ expected, actual, problem }: PolicyTestResult): string {
+  const difference = actual === "" ? "" : `expected ${expected}, got ${actual}`;
+  return [difference, problem ?? ""].filter((text) => text !== "").join("; ");
 }
 
 /** `FILE:LINE:COLUMN severity rule: message; fix`. */

@@ -1,5 +1,5 @@
 // serve: runs the authority in this process, until SIGTERM or Ctrl-C, which drain it.
-import { type Authority, type AuthorityOptions, startAuthority } from "@brevet/authority";
+import type { Authority, AuthorityOptions } from "@brevet/authority";
 import { DEFAULT_ADMIN_PORT, DEFAULT_AUTHORITY_AUDIENCE, DEFAULT_PORT } from "@brevet/protocol";
 import { Command } from "commander";
 import { pino } from "pino";
@@ -66,6 +66,8 @@ async function start(options: ServeOptions, logger: NonNullable<AuthorityOptions
     const [text, { descriptors }] = await readPolicyFile(file, options.descriptors);
     policies.push({ file, text, ...(descriptors === undefined ? {} : { descriptors }) });
   }
+  // Only this command needs the authority: the others start faster without.
+  const { startAuthority } = await import("@brevet/authority");
   try {
     return await startAuthority({
       data: options.data,
