@@ -1,0 +1,58 @@
+// How far guards are with what the log says: who acknowledged a position, and until when the others can still permit. A guard that did not
+// acknowledge stays in the count. Never assumes that silence is consent.
+import type { Clock } from "@brevet/protocol";
+import { sleep } from "@brevet/protocol";
+import { type Enforcement, EnforcementSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { CurrentPolicies } from "../elevation/policies.ts";
+import type { GuardRegistry } from "./registry.ts";
+
+const LOOK_MS = 5;
+/** A wait is answered with what is known by then. */
+const LONGEST_WAIT_MS = 60_000;
+
+/** Waits for guards. */
+export class Enforcements {
+  readonly #registry: GuardRegistry;
+  readonly #policies: CurrentPolicies;
+  readonly #clock: Clock;
+
+  constructor(options: { readonly registry: GuardRegistry; readonly policies: CurrentPolicies; readonly clock: Clock }) {
+    this.#registry = options.registry;
+    this.#policies = options.policies;
+    this.#clock = options.clock;
+  }
+
+  /** Each guard of the audiences, once all enforce the position or can no longer permit, or after a minute. */
+  async wait(
+    audiences: ReadonlySet<string>,
+    position: { readonly epoch: string; readonly revision: bigint },
+    signal: AbortSignal,
+  ): Promise<Enforcement[]> {
+    const startMs = this.#clock.monotonicMs();
+    for (;;) {
+      const enforcement = this.#now(audiences, position);
+      const nowMs = this.#clock.wallMs();
+      const open = enforcement.some(
+        ({ enforced, boundedUntil }) => !enforced && (boundedUntil === undefined || timestampMs(boundedUntil) > nowMs),
+      );
+      if (!open || this.#clock.monotonicMs() - startMs > LONGEST_WAIT_MS) return enforcement;
+      await sleep(this.#clock, LOOK_MS, signal);
+    }
+  }
+
+  #now(audiences: ReadonlySet<string>, position: { readonly epoch: string; readonly revision: bigint }): Enforcement[] {
+    return this.#registry.list(audiences).map(({ guard, instance, audience, acknowledgement, connected, lastSeen }) => {
+      const at = acknowledgement?.position;
+      const enforced = at !== undefined && at.epoch === position.epoch && at.revision >= position.revision;
+      const name = `${guard?.name ?? ""}${instance === "" ? "" : ` ${instance}`}`;
+      // Of one that went away: as long as the policy lets it go on with what it knows.
+      const whenStale = this.#policies.current(audience)?.policy.whenStale;
+      if (enforced || connected || whenStale === undefined || lastSeen === undefined)
+        return create(EnforcementSchema, { guard: name, enforced });
+      const limitMs = whenStale.then === "known" ? whenStale.atMostMs : whenStale.afterMs;
+      return create(EnforcementSchema, { guard: name, enforced, boundedUntil: timestampFromMs(timestampMs(lastSeen) + limitMs) });
+    });
+  }
+}

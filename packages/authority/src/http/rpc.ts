@@ -1,0 +1,81 @@
+// Connect's router on Node's requests. Beside what connect-node's own adapter does: refusals in gRPC leave as Trailers-Only, so that a
+// client may retry, and what fails is logged here, not printed. Never answers anything itself.
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse, OutgoingHttpHeaders } from "node:http2";
+import { Code, ConnectError, type ConnectRouter, createConnectRouter, type Interceptor } from "@connectrpc/connect";
+import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
+import type { Logger } from "pino";
+import { credentialsOf } from "../identity/credentials.ts";
+import { presented } from "../rpc/authentication.ts";
+
+/** What the router is served with. */
+export interface RpcOptions {
+  readonly routes: (router: ConnectRouter) => void;
+  readonly interceptors: readonly Interceptor[];
+  readonly logger: Logger;
+}
+
+/** Answers a request if its path is a method's. */
+export type RpcHandler = (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse) => boolean;
+
+/** Serves a router. */
+export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHandler {
+  const router = createConnectRouter({ interceptors: [...interceptors], acceptCompression: [compressionGzip] });
+  routes(router);
+  const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+  return (request, response) => {
+    const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
+    if (handler === undefined) return false;
+    const serve = async () => {
+      const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request))));
+      if (isGrpc(request) && "stream" in response && (await sentAsTrailersOnly(answer, response))) return;
+      await universalResponseToNodeResponse(answer, response);
+    };
+    serve().catch((error: unknown) => {
+      const { code } = ConnectError.from(error);
+      if (code === Code.Aborted || code === Code.Canceled || response.destroyed) return;
+      logger.warn({ method: handler.requestPath.slice(1), err: error }, "an answer could not be sent");
+      response.destroy();
+    });
+    return true;
+  };
+}
+
+function isGrpc(request: IncomingMessage | Http2ServerRequest): boolean {
+  return /^application\/grpc(\+|;|$)/.test(request.headers["content-type"] ?? "");
+}
+
+/** Sends an answer without a message as one block of headers. One that has a message is left as it was. */
+async function sentAsTrailersOnly(answer: UniversalServerResponse, response: Http2ServerResponse): Promise<boolean> {
+  const { body, status, header, trailer } = answer;
+  if (body === undefined || trailer === undefined) return false;
+  const messages = body[Symbol.asyncIterator]();
+  const first = await messages.next();
+  if (first.done !== true) {
+    answer.body = behind(first.value, messages);
+    return false;
+  }
+  if (!response.stream.destroyed) {
+    response.stream.respond({ ":status": status, ...plain(header), ...plain(trailer) }, { endStream: true });
+    response.stream.resume();
+  }
+  return true;
+}
+
+/** The first message again, then the others; errors of sending reach whoever makes them. */
+async function* behind(first: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield first;
+    for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+  } catch (error) {
+    await rest.throw?.(error);
+    throw error;
+  } finally {
+    await rest.return?.();
+  }
+}
+
+function plain(headers: Headers | undefined): OutgoingHttpHeaders {
+  return Object.fromEntries(headers ?? []);
+}

@@ -1,0 +1,106 @@
+// ElevationService on the wire: translates and nothing else.
+import { isMethodName } from "@brevet/protocol";
+import {
+  type ElevationService,
+  type ElevationServiceRequestRequest,
+  ElevationServiceRequestRequestSchema,
+} from "@brevet/protocol/brevet/v1/elevation";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { Elevations } from "../elevation/elevations.ts";
+import type { ReadableElevations } from "../elevation/readable.ts";
+import { refuse } from "../elevation/refusal.ts";
+import type { Enforcements } from "../guards/enforcement.ts";
+import type { AuthenticatedCaller, PoliciesInForce } from "../identity/identity.ts";
+import type { ElevationWatches } from "../watch/elevations.ts";
+import { positionMessage } from "../watch/position.ts";
+import type { WaitingCalls } from "../watch/waiting.ts";
+import { callerOf } from "./authentication.ts";
+import { invalidField, valueOf } from "./status.ts";
+
+/** What the service stands on. */
+export interface ElevationRpcOptions {
+  readonly elevations: Elevations;
+  readonly readable: ReadableElevations;
+  readonly watches: ElevationWatches;
+  readonly waiting: WaitingCalls;
+  readonly policies: PoliciesInForce;
+  readonly enforcements: Enforcements;
+}
+
+/** The service. */
+export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof ElevationService> {
+  const { elevations, readable, watches, waiting, policies, enforcements } = options;
+  return {
+    async request(request, context) {
+      const caller = callerOf(context);
+      const audience = request.audience === "" ? onlyAudience(request, caller, policies) : request.audience;
+      const { elevation, existing, position } = valueOf(
+        await elevations.request(caller, create(ElevationServiceRequestRequestSchema, { ...request, audience })),
+      );
+      if (request.waiting && !request.validateOnly) waiting.expect(elevation.id);
+      return { elevation, existing, position: positionMessage(position) };
+    },
+    async get(request, context) {
+      return { elevation: valueOf(await readable.get(callerOf(context), request.id)) };
+    },
+    async list(request, context) {
+      const { elevations: page, nextPageToken } = valueOf(await readable.list(callerOf(context), request));
+      return { elevations: [...page], nextPageToken };
+    },
+    watch(request, context) {
+      if ((request.filter?.ids.length ?? 0) > 100) throw invalidField("filter.ids", "must be at most 100");
+      if (request.waitingFor.length > 1000) throw invalidField("waiting_for", "must be at most 1,000");
+      return watches.watch(callerOf(context), request, context.signal);
+    },
+    async approve(request, context) {
+      return { elevation: valueOf(await elevations.approve(callerOf(context), request)) };
+    },
+    async deny(request, context) {
+      return { elevation: valueOf(await elevations.deny(callerOf(context), request)) };
+    },
+    async withdraw(request, context) {
+      return { elevation: valueOf(await elevations.withdraw(callerOf(context), request)) };
+    },
+    async start(request, context) {
+      return { elevation: valueOf(await elevations.start(callerOf(context), request)) };
+    },
+    async extend(request, context) {
+      return { elevation: valueOf(await elevations.extend(callerOf(context), request)) };
+    },
+    async end(request, context) {
+      return { elevation: valueOf(await elevations.end(callerOf(context), request)) };
+    },
+    async revoke(request, context) {
+      const { elevations: revoked, position } = valueOf(await elevations.revoke(callerOf(context), request));
+      const audiences = new Set(revoked.map(({ audience }) => audience));
+      const enforcement = request.wait ? await enforcements.wait(audiences, position, context.signal) : [];
+      return { elevations: [...revoked], enforcement };
+    },
+    async review(request, context) {
+      return { elevation: valueOf(await elevations.review(callerOf(context), request)) };
+    },
+    async issueGrant(request, context) {
+      const { grant, expireMs, elevation } = valueOf(await elevations.issueGrant(callerOf(context), request));
+      return { grant, expireTime: timestampFromMs(expireMs), ...(elevation.windowEnd ? { windowEnd: elevation.windowEnd } : {}) };
+    },
+  };
+}
+
+/** The audience that a request means that names none: the only one that knows the caller and whose policy lists the method. */
+function onlyAudience({ method }: ElevationServiceRequestRequest, caller: AuthenticatedCaller, policies: PoliciesInForce): string {
+  if (!isMethodName(method)) throw invalidField("method", "must be package.Service/Method, at most 200 bytes");
+  const known = new Set(caller.audiences());
+  const listing = policies.policies().filter((policy) => known.has(policy.audience) && policy.method(method).listed);
+  const fitting = listing.length > 0 ? listing.map(({ audience }) => audience).toSorted() : [...known];
+  const [only, ...more] = fitting;
+  if (only === undefined) return valueOf(refuse("NOT_ELIGIBLE", "no policy here knows you", { metadata: { method } }));
+  if (more.length === 0) return only;
+  throw invalidField(
+    "audience",
+    listing.length > 0
+      ? `several list ${method}; say which: ${fitting.join(", ")}`
+      : `none lists ${method}; say which: ${fitting.join(", ")}`,
+  );
+}

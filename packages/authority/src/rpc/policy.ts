@@ -1,0 +1,83 @@
+// PolicyService on the wire: translates and nothing else. Apply, Rollback, Replay and Explain are not offered yet: UNIMPLEMENTED.
+import { hasRole, loadPolicy } from "@brevet/policy";
+import { PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { type PolicyService, type PolicyVersion, PolicyVersionSchema } from "@brevet/protocol/brevet/v1/policy";
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { PolicyBook } from "../guards/policies.ts";
+import type { AuthenticatedCaller } from "../identity/identity.ts";
+import type { StoredPolicy, View } from "../store/store.ts";
+import { Refused } from "../watch/refused.ts";
+import { callerOf } from "./authentication.ts";
+import { invalidField } from "./status.ts";
+
+const MAX_DOCUMENT_BYTES = 1024 * 1024;
+const MAX_DESCRIPTOR_BYTES = 8 * 1024 * 1024;
+/** Of one request: document, descriptors and what is around them. */
+export const MAX_POLICY_REQUEST_BYTES = MAX_DOCUMENT_BYTES + MAX_DESCRIPTOR_BYTES + 64 * 1024;
+const PAGE = 100;
+const LARGEST_PAGE = 1000;
+
+/** What the service stands on. */
+export interface PolicyRpcOptions {
+  readonly view: View;
+  readonly policies: PolicyBook;
+  /** The authority's own audience. */
+  readonly authorityAudience: string;
+}
+
+/** The methods that are offered. */
+export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof PolicyService>, "check" | "get" | "listVersions"> {
+  const { view, policies, authorityAudience } = options;
+  return {
+    check({ document, descriptors, file }) {
+      if (Buffer.byteLength(document) > MAX_DOCUMENT_BYTES) throw invalidField("document", "must be at most 1 MiB");
+      if (descriptors.length > MAX_DESCRIPTOR_BYTES) throw invalidField("descriptors", "must be at most 8 MiB");
+      if (file.length > 1024) throw invalidField("file", "must be at most 1,024 characters");
+      const { findings } = loadPolicy(document, { file, authorityAudience, ...(descriptors.length > 0 ? { descriptors } : {}) });
+      return { findings };
+    },
+    async get({ audience, version }, context) {
+      demandRole(callerOf(context), audience, policies);
+      const stored = await (version === 0n ? view.policy(audience) : view.policy(audience, version));
+      const texts = stored && (await policies.texts(stored));
+      if (stored === undefined) throw notFound(audience);
+      return { version: create(PolicyVersionSchema, { ...(await versionOf(stored, view)), ...texts }) };
+    },
+    async listVersions({ audience, pageSize, pageToken }, context) {
+      demandRole(callerOf(context), audience, policies);
+      if (pageSize < 0) throw invalidField("page_size", "must not be negative");
+      if (!/^\d{0,19}$/.test(pageToken)) throw invalidField("page_token", "must be from the answer before");
+      const limit = Math.min(pageSize || PAGE, LARGEST_PAGE);
+      const page = await view.policyVersions(audience, { limit, ...(pageToken === "" ? {} : { before: BigInt(pageToken) }) });
+      const last = page.at(-1);
+      const nextPageToken = last !== undefined && page.length === limit && last.version > 1n ? `${last.version}` : "";
+      return { versions: await Promise.all(page.map((stored) => versionOf(stored, view))), nextPageToken };
+    },
+  };
+}
+
+function demandRole(caller: AuthenticatedCaller, audience: string, policies: PolicyBook): void {
+  if (audience === "") throw invalidField("audience", "say whose policy");
+  const policy = policies.current(audience)?.policy;
+  const facts = caller.principalFor(audience);
+  if (policy && facts && (hasRole(policy, "admin", facts) || hasRole(policy, "auditor", facts))) return;
+  throw notFound(audience);
+}
+
+function notFound(audience: string): Refused {
+  return new Refused({
+    reason: "NOT_FOUND",
+    message: `there is no policy of ${audience.slice(0, 128)} that you may see`,
+    metadata: { audience },
+  });
+}
+
+async function versionOf(stored: StoredPolicy, view: View): Promise<PolicyVersion> {
+  const { audience, version, digest, timeMs, revision, shadow } = stored;
+  const message = create(PolicyVersionSchema, { audience, version, digest, applyTime: timestampFromMs(timeMs), revision, shadow });
+  const author = stored.author === "" ? undefined : await view.principal(stored.author);
+  if (author) message.author = create(PrincipalSchema, { id: author.id, kind: author.kind, name: author.name ?? "" });
+  return message;
+}
