@@ -6,6 +6,7 @@ import { decisionCommands } from "./commands/decide.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { grantCommand } from "./commands/grant.ts";
+import { guardsCommand } from "./commands/guards.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { readCommands } from "./commands/read.ts";
 import { requestCommand } from "./commands/request.ts";
@@ -39,20 +40,7 @@ Most commands talk to an authority and need to know who you are:
 Exit status: 0 done; 1 the answer is no; 2 misuse; 3 something could not be reached; 4 still open when the wait ended.`,
     );
   const context: CommandContext = { output, signal, end: (code: number) => (status = code) };
-  for (const command of [
-    serveCommand(context),
-    demoCommand(context),
-    requestCommand(context),
-    ...readCommands(context),
-    ...decisionCommands(context),
-    grantCommand(context),
-    tokenCommand(context),
-    explainCommand(context),
-    policyCommand(context),
-    auditCommand(context),
-  ]) {
-    program.addCommand(prepare(command));
-  }
+  for (const command of allCommands(context)) program.addCommand(prepare(command));
   try {
     await program.parseAsync([...argv], { from: "user" });
     return status;
@@ -63,6 +51,23 @@ Exit status: 0 done; 1 the answer is no; 2 misuse; 3 something could not be reac
     output.error(failure);
     return failure.status;
   }
+}
+
+/** Every command, in the order of the help. */
+export function allCommands(context: CommandContext): Command[] {
+  return [
+    serveCommand(context),
+    demoCommand(context),
+    requestCommand(context),
+    ...readCommands(context),
+    ...decisionCommands(context),
+    grantCommand(context),
+    tokenCommand(context),
+    explainCommand(context),
+    policyCommand(context),
+    guardsCommand(context),
+    auditCommand(context),
+  ];
 }
 
 /** Gives a command and its subcommands the option that all share, and commander's errors back to us. */

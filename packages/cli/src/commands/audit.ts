@@ -1,14 +1,16 @@
-// audit verify: that the log is whole, from a live authority or from an export.
+// audit: what the log says, entry by entry, and that it is whole, from a live authority or from an export.
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { verifyLog } from "@brevet/authority/log";
-import { type LogRecord, LogRecordSchema } from "@brevet/protocol/brevet/v1/log";
-import { fromJsonString } from "@bufbuild/protobuf";
+import { type LogEntry, LogEntrySchema, type LogRecord, LogRecordSchema } from "@brevet/protocol/brevet/v1/log";
+import { fromBinary, fromJsonString, toJson } from "@bufbuild/protobuf";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import type { Connection } from "../connection/connection.ts";
 import { withConnection } from "../connection/options.ts";
+import type { Output } from "../output/output.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
-import { connectionOf } from "./ask.ts";
+import { connectionOf, elevationId } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
 
 const PAGE = 1000;
@@ -33,7 +35,42 @@ export function auditCommand({ output, end }: CommandContext): Command {
       output.answer(text, { ok: report.ok, entries: report.entries, root, problems: report.problems });
       if (!report.ok) end(exitStatus.no);
     });
-  return new Command("audit").description("the log").addCommand(verify);
+  return new Command("audit").description("the log").addCommand(listCommand(output)).addCommand(verify);
+}
+
+function listCommand(output: Output): Command {
+  return withConnection(new Command("list").description("entries of the log, oldest first"))
+    .option("--audience <name>", "only of this deployment")
+    .option("--elevation <id>", "only of this elevation")
+    .option("--after <revision>", "only behind this revision", "0")
+    .option("--limit <n>", "at most this many", "100")
+    .action(async (options: { audience?: string; elevation?: string; after: string; limit: string }, command: Command) => {
+      const [after, limit] = [options.after, options.limit];
+      if (!/^\d{1,18}$/.test(after) || !/^[1-9]\d{0,3}$/.test(limit))
+        throw new CommandError(exitStatus.misuse, "--after and --limit are whole numbers.");
+      const { log } = await connectionOf(command);
+      const elevation = options.elevation === undefined ? "" : elevationId(options.elevation);
+      const { records } = await log.list({
+        afterRevision: BigInt(after),
+        pageSize: Number(limit),
+        audience: options.audience ?? "",
+        elevation,
+      });
+      for (const record of records) {
+        if (record.entry.length === 0) continue; // not for this reader's eyes: only its hash came
+        const entry = fromBinary(LogEntrySchema, record.entry);
+        output.event(entryLine(entry, record), toJson(LogEntrySchema, entry));
+      }
+    });
+}
+
+/** Revision, time, event, elevation, who by pseudonymous id, and the texts that this reader may see. */
+function entryLine(entry: LogEntry, record: LogRecord): string {
+  const time = entry.time === undefined ? "" : timestampDate(entry.time).toISOString();
+  const texts = record.openings.map(({ value }) => Buffer.from(value).toString("utf8")).filter((text) => text.length <= 200);
+  return [entry.revision, time, entry.event.case ?? "unknown", entry.elevation, entry.actor, ...texts.map((text) => JSON.stringify(text))]
+    .filter((part) => part !== "")
+    .join("  ");
 }
 
 /** Reads up to the checkpoint that was taken first, so that entries which come meanwhile do not matter. */

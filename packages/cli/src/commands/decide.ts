@@ -1,4 +1,4 @@
-// approve, deny, withdraw, end, revoke: what changes an elevation.
+// approve, deny, withdraw, start, extend, end, revoke, review: what changes an elevation.
 
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
@@ -11,7 +11,16 @@ import type { CommandContext } from "./context.ts";
 
 /** The deciding and ending commands. */
 export function decisionCommands(context: CommandContext): Command[] {
-  return [approveCommand(context), denyCommand(context), withdrawCommand(context), endCommand(context), revokeCommand(context)];
+  return [
+    approveCommand(context),
+    denyCommand(context),
+    withdrawCommand(context),
+    startCommand(context),
+    extendCommand(context),
+    endCommand(context),
+    revokeCommand(context),
+    reviewCommand(context),
+  ];
 }
 
 function single(name: string, description: string): Command {
@@ -78,6 +87,38 @@ function withdrawCommand(context: CommandContext): Command {
     .action(async (id: string, options: { comment?: string }, command: Command) => {
       const { elevations: api } = await connectionOf(command);
       const { elevation } = await api.withdraw({ requestId: requestId(), id: elevationId(id), comment: options.comment ?? "" });
+      say(context, elevation);
+    });
+}
+
+function startCommand(context: CommandContext): Command {
+  return single("start", "start the window of your own approved elevation now, not with its first use").action(
+    async (id: string, _options: unknown, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const { elevation } = await api.start({ requestId: requestId(), id: elevationId(id) });
+      say(context, elevation);
+    },
+  );
+}
+
+function extendCommand(context: CommandContext): Command {
+  return single("extend", "ask for a later end of your own active elevation; at once or after approval, as the entitlement says")
+    .requiredOption("--by <duration>", "how much later, like 15m")
+    .option("--reason <words>", "why")
+    .action(async (id: string, options: { by: string; reason?: string }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const by = durationFromMs(durationOption("--by", options.by));
+      const { elevation } = await api.extend({ requestId: requestId(), id: elevationId(id), by, reason: options.reason ?? "" });
+      say(context, elevation);
+    });
+}
+
+function reviewCommand(context: CommandContext): Command {
+  return single("review", "record the review of a break-glass elevation")
+    .requiredOption("--comment <words>", "what the review found")
+    .action(async (id: string, options: { comment: string }, command: Command) => {
+      const { elevations: api } = await connectionOf(command);
+      const { elevation } = await api.review({ requestId: requestId(), id: elevationId(id), comment: options.comment });
       say(context, elevation);
     });
 }

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { DEFAULT_AUTHORITY_AUDIENCE, DEFAULT_PORT } from "@brevet/protocol";
 import { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
+import { GuardService } from "@brevet/protocol/brevet/v1/guard";
 import { LogService } from "@brevet/protocol/brevet/v1/log";
 import { PolicyService } from "@brevet/protocol/brevet/v1/policy";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
@@ -24,6 +25,7 @@ export interface Connection {
   readonly token: TokenSource | undefined;
   readonly elevations: Client<typeof ElevationService>;
   readonly policies: Client<typeof PolicyService>;
+  readonly guards: Client<typeof GuardService>;
   readonly log: Client<typeof LogService>;
 }
 
@@ -69,6 +71,7 @@ export async function connect(options: ConnectionOptions): Promise<Connection> {
     token,
     elevations: createClient(ElevationService, transport),
     policies: createClient(PolicyService, transport),
+    guards: createClient(GuardService, transport),
     log: createClient(LogService, transport),
   };
 }

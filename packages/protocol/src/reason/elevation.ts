@@ -84,7 +84,7 @@ export const elevationReasons: Entries<
     causes: ["no approver was there within the pending time", "it was approved, and the first use came too late"],
     callerRemedy: "Ask anew with `brevet request METHOD`, and tell an approver; `brevet show ELEVATION` shows who may decide.",
     operatorRemedy:
-      "If this happens often, lengthen `pending` or `startWithin`, add approvers, or let the stage escalate; then `brevet policy apply`.",
+      "If this happens often, lengthen `pending` or `startWithin`, add approvers, or let the stage escalate; then apply the new version.",
     retry: "after-approval",
     metadata: [...ELEVATION_KEYS, "endedAt", "lapseCause"],
     planned: false,
@@ -95,7 +95,7 @@ export const elevationReasons: Entries<
     what: "The elevation's window is over.",
     causes: ["the work took longer than the window", "the window was used up by an earlier piece of work"],
     callerRemedy: "Ask for a new one with `brevet request METHOD --for …`; next time `brevet extend ELEVATION` before the end.",
-    operatorRemedy: "If windows are too short for the work, raise `duration` or `extend` of the entitlement and `brevet policy apply`.",
+    operatorRemedy: "If windows are too short for the work, raise `duration` or `extend` of the entitlement and apply the new version.",
     retry: "after-approval",
     metadata: [...ELEVATION_KEYS, "expiredAt", "skewMs"],
     planned: false,

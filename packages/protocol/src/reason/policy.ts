@@ -13,7 +13,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
       "the token does not carry the group",
       "the call was made with another account than intended",
     ],
-    callerRemedy: "Check with `brevet whoami` who you are here; ask an admin of the audience to let you request the entitlement.",
+    callerRemedy: "Check with `brevet token inspect` who you are here; ask an admin of the audience to let you request the entitlement.",
     operatorRemedy:
       "Add the principal or one of its groups to an entitlement's `requesters`; `mayAssert` decides which groups its issuer may vouch for.",
     retry: "never",
@@ -39,7 +39,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
     causes: ["the request goes beyond what was approved", "a field that the condition reads is not set"],
     callerRemedy:
       "Change the request so that it meets the condition (`brevet show ELEVATION` shows it), or ask for an entitlement that allows more.",
-    operatorRemedy: "Try the condition with `brevet policy test`; `brevet policy replay` shows which recorded calls it would refuse.",
+    operatorRemedy: "Try the condition with `brevet policy test`, with requests like those that were refused.",
     retry: "never",
     metadata: [...ELEVATION_KEYS, "expression"],
     planned: false,
@@ -55,7 +55,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
     ],
     callerRemedy: "Give the decision id to an admin of the audience: no change of the request helps.",
     operatorRemedy:
-      "`brevet explain DECISION` names the expression and its error; correct it, `brevet policy check`, `brevet policy apply`.",
+      "`brevet explain DECISION` names the expression and its error; correct it, run `brevet policy check`, and apply the new version.",
     retry: "never",
     metadata: [...ELEVATION_KEYS, "expression", "problem"],
     planned: false,
@@ -72,7 +72,7 @@ export const availabilityReasons: Entries<
     what: "The authority did not answer, and the call cannot be decided without it.",
     causes: ["the authority is down or restarting", "the network or TLS between here and the authority is broken", "its address is wrong"],
     callerRemedy: "Try again in a while. What was asked for is kept: asking again finds it.",
-    operatorRemedy: "Look at the authority's `/readyz` and its log; `brevet doctor` tries address, TLS and clock.",
+    operatorRemedy: "Look at the authority's `/readyz` and its log; from the guard's machine, try its address and certificate.",
     retry: "backoff",
     metadata: [...ELEVATION_KEYS, "authority"],
     planned: false,
