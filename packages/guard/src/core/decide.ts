@@ -162,22 +162,33 @@ export class Decider {
       const about = { elevation: elevation.id, entitlement: elevation.entitlement, problem: used.problem };
       return settle(policy, { ...refuse(used.reason, about, principal), elevation, ...retry });
     }
-    const { state, windowStart, windowEnd, revision, payloadUseTime } = used.elevation;
-    const started: Elevation = { ...elevation, state, revision, ...(windowStart && { windowStart }), ...(windowEnd && { windowEnd }) };
-    // The authority has reached this instant, whatever the estimate says.
-    const startMs = windowStart === undefined ? 0 : timestampMs(windowStart);
-    knowledge.heard(startMs);
-    knowledge.setElevation(payloadUseTime === undefined ? started : { ...started, payloadUseTime });
+    // While the authority answered, the link went on: what it brought since, a revocation above all, counts.
+    const latest = this.#knowledge ?? knowledge;
     const now = this.#now();
-    const timed = {
+    if (latest.policy === undefined || now === undefined) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
+    const { state, windowStart, windowEnd, revision, payloadUseTime } = used.elevation;
+    latest.setElevation({
+      ...elevation,
+      state,
+      revision,
+      ...(windowStart && { windowStart }),
+      ...(windowEnd && { windowEnd }),
+      ...(payloadUseTime && { payloadUseTime }),
+    });
+    // The authority has reached this instant, whatever the estimate says.
+    if (windowStart !== undefined) latest.heard(timestampMs(windowStart));
+    const candidate = latest.elevation(elevation.id);
+    const decision = enforced(latest.policy.compiled, {
       ...facts,
-      ...(now && { nowMs: now.authorityMs, errorMs: now.errorMs }),
-      reachedMs: Math.max(knowledge.heardMs, startMs),
-    };
-    const decision = enforced(policy.compiled, { ...timed, candidates: [started] });
-    if (!decision.permit) return settle(policy, refusalOf(decision, principal));
-    const endsMs = windowEnd === undefined ? {} : { endsMs: timestampMs(windowEnd) };
-    return { kind: "permit", principal, elevation: started, ...endsMs };
+      // The one use of an approval is this call's own.
+      candidates: candidate === undefined ? NONE : [digest === undefined ? candidate : unused(candidate)],
+      nowMs: now.authorityMs,
+      errorMs: now.errorMs,
+      reachedMs: latest.heardMs,
+    });
+    if (!decision.permit) return settle(latest.policy, refusalOf(decision, principal));
+    const endsMs = decision.endsMs === undefined ? {} : { endsMs: decision.endsMs };
+    return { kind: "permit", principal, elevation: candidate ?? elevation, ...endsMs };
   }
 
   #start(id: string): Promise<Used> {
@@ -202,6 +213,11 @@ function settle(policy: KnownPolicy, refusal: GuardRefusal): GuardDecision {
 function refusalOf(denied: Denied, principal: PrincipalFacts): GuardRefusal {
   const { reason, facts, offers, elevation } = denied;
   return { kind: "refuse", reason, facts, principal, offers, ...(elevation && { elevation }) };
+}
+
+function unused(elevation: Elevation): Elevation {
+  const { payloadUseTime: _, ...rest } = elevation;
+  return rest;
 }
 
 /** While nothing was heard of the authority for longer than the policy allows, nothing elevated is permitted. */

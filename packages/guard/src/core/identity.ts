@@ -191,7 +191,7 @@ function timesOf(claims: JsonObject): { startMs: number; endMs: number } | strin
   if (typeof exp !== "number" || !isTime(exp)) return "the claim exp is not a time";
   if (nbf !== undefined && (typeof nbf !== "number" || !isTime(nbf))) return "the claim nbf is not a time";
   if (iat !== undefined && (typeof iat !== "number" || !isTime(iat))) return "the claim iat is not a time";
-  return { startMs: (nbf ?? 0) * 1000, endMs: exp * 1000 };
+  return { startMs: Math.max(nbf ?? 0, iat ?? 0) * 1000, endMs: exp * 1000 };
 }
 
 function isTime(seconds: number): boolean {

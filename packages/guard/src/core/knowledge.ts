@@ -44,10 +44,8 @@ const NO_KEYS: KnownKeys = { grants: new Map(), issuers: new Map() };
 /** What a guard knows since its link last had to start afresh. The link fills a new one and swaps it in whole. */
 export class Knowledge {
   readonly audience: string;
-  /** `iss` of the authority's grants. */
-  readonly grantIssuer: string;
-  /** Origin of the authority's pages; empty: none. */
-  readonly publicUrl: string;
+  #grantIssuer = "";
+  #publicUrl = "";
   readonly #byName = new Map<string, { open: Elevation[]; ended: Elevation[] }>();
   readonly #byId = new Map<string, Elevation>();
   readonly #endedAtMs = new Map<string, number>();
@@ -59,10 +57,18 @@ export class Knowledge {
   #revision = 0n;
   #heardMs = 0;
 
-  constructor(options: { readonly audience: string; readonly grantIssuer: string; readonly publicUrl: string }) {
-    this.audience = options.audience;
-    this.grantIssuer = options.grantIssuer;
-    this.publicUrl = options.publicUrl;
+  constructor(audience: string) {
+    this.audience = audience;
+  }
+
+  /** `iss` of the authority's grants. */
+  get grantIssuer(): string {
+    return this.#grantIssuer;
+  }
+
+  /** Origin of the authority's pages; empty: none. */
+  get publicUrl(): string {
+    return this.#publicUrl;
   }
 
   /** Undefined before the first one came, or while the newest cannot be enforced. */
@@ -117,6 +123,11 @@ export class Knowledge {
       this.#epoch = position.epoch;
       this.#revision = position.revision;
     } else if (position.revision > this.#revision) this.#revision = position.revision;
+  }
+
+  setAuthority(authority: { readonly issuer: string; readonly publicUrl: string }): void {
+    this.#grantIssuer = authority.issuer;
+    this.#publicUrl = authority.publicUrl;
   }
 
   setPolicy(policy: KnownPolicy): void {

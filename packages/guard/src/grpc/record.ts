@@ -1,0 +1,105 @@
+// What is written down of a refusal: the status that was sent, one line in the log, one record for the authority.
+// Never the token, and never more than what the caller was told, but for the logs of the guard itself.
+import { codeName, type EncodedStatus, encodeDenial, type NewId } from "@brevet/protocol";
+import type { GuardRefusal } from "../core/call.ts";
+import { denialOf } from "../core/deny.ts";
+import type { Knowledge } from "../core/knowledge.ts";
+import type { DecisionLog } from "../link/decisions.ts";
+import type { GuardLogger } from "../log/logger.ts";
+
+/** A decision, as `onDecision` is told. */
+export interface DecisionEvent {
+  readonly permitted: boolean;
+  readonly method: string;
+  /** Absent without an identity. */
+  readonly principal?: string;
+  readonly elevation?: string;
+  /** Of a refusal, or of what `mode: observe` let pass. */
+  readonly decisionId?: string;
+  readonly reason?: string;
+}
+
+/** What a recorder writes to. */
+export interface RecorderOptions {
+  readonly audience: string;
+  readonly newId: NewId;
+  readonly logger: GuardLogger;
+  readonly decisions: DecisionLog;
+  readonly onDecision?: (event: DecisionEvent) => void;
+}
+
+/** The circumstances of one refusal. */
+export interface Refused {
+  readonly method: string;
+  readonly headersSeen: readonly string[];
+  readonly traceId: string;
+  readonly knowledge: Knowledge | undefined;
+  /** The authority's time; undefined before it is known. */
+  readonly nowMs: number | undefined;
+}
+
+/** Writes refusals down and gives them the status to send. */
+export class Recorder {
+  readonly #options: RecorderOptions;
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+  }
+
+  /** The status of a refusal, recorded. With `observed` the call goes on, and nothing is sent. */
+  refused(refusal: GuardRefusal, call: Refused, observed: boolean): EncodedStatus {
+    const { audience, newId, logger, decisions } = this.#options;
+    const decisionId = newId("dec");
+    const policy = call.knowledge?.policy;
+    const denial = denialOf(refusal, { ...call, decisionId, audience, policy, publicUrl: call.knowledge?.publicUrl ?? "" });
+    const status = encodeDenial(denial);
+    const principal = refusal.principal?.name ?? "";
+    const elevation = refusal.elevation?.id ?? refusal.facts.elevation ?? "";
+    decisions.denied({
+      decisionId,
+      method: call.method,
+      principal,
+      elevation,
+      reason: refusal.reason,
+      nowMs: call.nowMs ?? 0,
+      policyVersion: policy?.version ?? 0n,
+      traceId: call.traceId,
+      status: status.details,
+      headersSeen: call.headersSeen,
+      permitted: observed,
+    });
+    logger.warn(
+      {
+        decisionId,
+        reason: refusal.reason,
+        method: call.method,
+        audience,
+        ...(principal === "" ? {} : { principal }),
+        ...(elevation === "" ? {} : { elevation }),
+        ...(call.traceId === "" ? {} : { traceId: call.traceId }),
+        ...(policy === undefined ? {} : { policyVersion: String(policy.version) }),
+        ...(refusal.facts.problem === undefined ? {} : { problem: refusal.facts.problem }),
+        headersSeen: call.headersSeen,
+        status: { code: codeName(status.code), message: status.message, details: Buffer.from(status.details).toString("base64") },
+      },
+      observed ? "would be refused, and is permitted because the policy only observes" : "refused",
+    );
+    this.told({ permitted: observed, method: call.method, decisionId, reason: refusal.reason, ...(principal !== "" && { principal }) });
+    return status;
+  }
+
+  /** Tells who asked to be told; what goes wrong there is theirs, and changes nothing. */
+  told(event: DecisionEvent): void {
+    try {
+      this.#options.onDecision?.(event);
+    } catch (error) {
+      this.#options.logger.error({ error: String(error) }, "onDecision threw");
+    }
+  }
+}
+
+/** Trace id of a `traceparent` (W3C Trace Context, 3.2.2); empty for none. */
+export function traceIdOf(values: readonly unknown[]): string {
+  const [value] = values;
+  return typeof value === "string" ? (/^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(value)?.[1] ?? "") : "";
+}

@@ -1,0 +1,33 @@
+// What went wrong with the authority, in words that name the fix. Never repeats a credential.
+
+import { catalogue, ERROR_DOMAIN, isReasonName, type ReasonName } from "@brevet/protocol";
+import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
+import { Code, ConnectError } from "@connectrpc/connect";
+
+/** A failed call of the authority. */
+export interface Failure {
+  readonly cause: string;
+  readonly fix: string;
+  /** Where the authority gave one. */
+  readonly reason?: ReasonName;
+  readonly code: Code;
+}
+
+/** Reads an error of a call of the authority. */
+export function failureOf(error: unknown, authority: string): Failure {
+  const failed = ConnectError.from(error);
+  const info = failed.findDetails(ErrorInfoSchema).find(({ domain }) => domain === ERROR_DOMAIN);
+  const reason = info !== undefined && isReasonName(info.reason) ? info.reason : undefined;
+  const cause = failed.rawMessage.slice(0, 500);
+  const { code } = failed;
+  return { cause, fix: fixOf(code, reason, authority), code, ...(reason === undefined ? {} : { reason }) };
+}
+
+function fixOf(code: Code, reason: ReasonName | undefined, authority: string): string {
+  if (reason === "ROLE_REQUIRED") return "list this guard's principal under `guards` in the policy of its audience, and apply it";
+  if (reason !== undefined) return catalogue[reason].operatorRemedy;
+  if (code === Code.Unauthenticated) return "give the guard an identity token whose audience is the authority's";
+  if (code === Code.Unavailable) return `start the authority, or correct its address (${authority}) or the TLS settings`;
+  if (code === Code.Unimplemented) return `${authority} answers, but is no Brevet authority: correct the address`;
+  return "look at the authority's log at this time";
+}
