@@ -1,0 +1,187 @@
+// A caller's way to the authority: ask, wait, get grants. Wires the one connection, the one watch, the questions and the grants of a process.
+// Never calls a guarded service: that is grpc/.
+import { type Clock, type NewId, newId, systemClock } from "@brevet/protocol";
+import {
+  type Elevation,
+  type ElevationServiceRequestRequest,
+  ElevationServiceRequestRequestSchema,
+  type ElevationServiceRequestResponse,
+} from "@brevet/protocol/brevet/v1/elevation";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { type FollowOptions, type Pursuit, Question } from "./asking/question.ts";
+import { type Connection, type ConnectionOptions, openConnection } from "./connection/connection.ts";
+import { AuthorityError } from "./connection/failure.ts";
+import type { ClientLogger } from "./connection/logger.ts";
+import { persist } from "./connection/retry.ts";
+import { Grants, type GrantWish } from "./grants/grants.ts";
+import type { WaitResult } from "./watch/outcome.ts";
+import { untilSettled } from "./watch/wait.ts";
+import { Watch } from "./watch/watch.ts";
+
+export type { FollowOptions } from "./asking/question.ts";
+export type { ConnectionOptions, IdentitySource, TlsOptions } from "./connection/connection.ts";
+export { AuthorityError, IdentityFailure } from "./connection/failure.ts";
+export type { ClientLogger } from "./connection/logger.ts";
+export type { GrantWish } from "./grants/grants.ts";
+export { isApproved, isSettled, type WaitResult } from "./watch/outcome.ts";
+
+/** Where the authority is, who asks, and how patient to be. */
+export interface AuthorityOptions extends ConnectionOptions {
+  readonly logger?: ClientLogger;
+  /** How long a single call is tried again while the authority cannot be reached; 5 s unless told. */
+  readonly patienceMs?: number;
+  readonly clock?: Clock;
+  readonly newId?: NewId;
+  /** In [0, 1), for jitter. */
+  readonly random?: () => number;
+}
+
+/** What to ask for. `requestId` is chosen where it is missing; `audience` and `method` are needed. */
+export type Ask = MessageInitShape<typeof ElevationServiceRequestRequestSchema>;
+
+const CALL_TIMEOUT_MS = 10_000;
+const PATIENCE_MS = 5000;
+
+/** Prepares a session; nothing is sent before it is used. Throws TypeError for a URL that no token may be sent to. */
+export function connectAuthority(options: AuthorityOptions): AuthoritySession {
+  return new AuthoritySession(options);
+}
+
+/**
+ * One caller's session with one authority. All methods reject with {@link AuthorityError} where the authority refuses or cannot be
+ * reached, with IdentityFailure where there is no token, and with the signal's reason when that is aborted.
+ */
+export class AuthoritySession implements Disposable {
+  /** The authority's origin. */
+  readonly url: string;
+  readonly #connection: Connection;
+  readonly #watch: Watch;
+  readonly #grants: Grants;
+  readonly #questions = new Map<string, Question>();
+  readonly #pace: { readonly clock: Clock; readonly random: () => number };
+  readonly #newId: NewId;
+  readonly #patienceMs: number;
+  readonly #closing = new AbortController();
+
+  constructor(options: AuthorityOptions) {
+    const { clock = systemClock, random = Math.random, logger } = options;
+    this.#connection = openConnection(options);
+    this.url = this.#connection.url;
+    this.#pace = { clock, random };
+    this.#newId = options.newId ?? newId;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    const { api } = this.#connection;
+    this.#watch = new Watch({ ...this.#pace, logger, open: (request, signal) => api.watch(request, { signal }) });
+    this.#grants = new Grants({
+      ...this.#pace,
+      logger,
+      issue: (id) => {
+        const requestId = this.#newId("req");
+        return this.#persist((signal) => api.issueGrant({ requestId, id }, { signal, timeoutMs: CALL_TIMEOUT_MS }));
+      },
+    });
+  }
+
+  /** Asks once, or finds what the same question opened before. Tried again with the same idempotency id while the authority is away. */
+  request(ask: Ask, options: { readonly signal?: AbortSignal } = {}): Promise<ElevationServiceRequestResponse> {
+    const message = create(ElevationServiceRequestRequestSchema, ask);
+    if (message.requestId === "") message.requestId = this.#newId("req");
+    return this.#persist((signal) => this.#connection.api.request(message, { signal, timeoutMs: CALL_TIMEOUT_MS }), options.signal);
+  }
+
+  /** One elevation as it is now. */
+  async get(elevationId: string, options: { readonly signal?: AbortSignal } = {}): Promise<Elevation> {
+    const call = (signal: AbortSignal) => this.#connection.api.get({ id: elevationId }, { signal, timeoutMs: CALL_TIMEOUT_MS });
+    return present((await this.#persist(call, options.signal)).elevation);
+  }
+
+  /** Starts the window of an approved elevation; one that runs is answered as it is. */
+  async start(elevationId: string, options: { readonly signal?: AbortSignal } = {}): Promise<Elevation> {
+    const message = { id: elevationId, requestId: this.#newId("req") };
+    const call = (signal: AbortSignal) => this.#connection.api.start(message, { signal, timeoutMs: CALL_TIMEOUT_MS });
+    return present((await this.#persist(call, options.signal)).elevation);
+  }
+
+  /** A good grant of an ACTIVE elevation: the one in hand, or a new one. Do not log it. */
+  issueGrant(elevationId: string, wish: GrantWish = {}): Promise<string> {
+    return this.#grants.get(elevationId, wish);
+  }
+
+  /** The grant in hand, without asking anybody; renewed in the background when its end comes near. */
+  grantInHand(elevationId: string): string | undefined {
+    return this.#grants.inHand(elevationId);
+  }
+
+  /** Waits until an elevation is ACTIVE, approved for its first use, or final; `known` is how it stood. Survives restarts of the authority. */
+  wait(elevationId: string, options: FollowOptions & { readonly known?: Elevation } = {}): Promise<WaitResult> {
+    const { known } = options;
+    const start = known === undefined ? { id: elevationId } : { id: elevationId, known: { elevation: known, position: undefined } };
+    const pursue: Pursuit = (signal, publish) => untilSettled(start, this.#waitMeans, signal, publish);
+    return this.#question(`id ${elevationId}`, pursue).follow(options);
+  }
+
+  /** Asks and waits. The same question of several callers in this process is asked once, for as long as one of them waits. */
+  obtain(ask: Ask, options: FollowOptions = {}): Promise<WaitResult> {
+    const message = create(ElevationServiceRequestRequestSchema, { ...ask, waiting: true });
+    const pursue: Pursuit = async (signal, publish) => {
+      const answer = await this.request(message, { signal });
+      const elevation = present(answer.elevation);
+      return untilSettled({ id: elevation.id, known: { elevation, position: answer.position } }, this.#waitMeans, signal, publish);
+    };
+    return this.#question(sameness(message), pursue).follow(options);
+  }
+
+  /** Whether the watch is open. */
+  get watching(): boolean {
+    return this.#watch.open;
+  }
+
+  /** Ends every wait and the connection; the session is of no use after it. */
+  close(): void {
+    this.#closing.abort(new Error("the session with the authority was closed"));
+    this.#connection.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  get #waitMeans() {
+    return { watch: this.#watch, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
+  }
+
+  #question(key: string, pursue: Pursuit): Question {
+    const open = this.#questions.get(key);
+    if (open !== undefined) return open;
+    const question: Question = new Question(
+      (signal, publish) => pursue(AbortSignal.any([signal, this.#closing.signal]), publish),
+      this.#pace.clock,
+      () => {
+        if (this.#questions.get(key) === question) this.#questions.delete(key);
+      },
+    );
+    this.#questions.set(key, question);
+    return question;
+  }
+
+  #persist<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const closing = this.#closing.signal;
+    return persist(call, this.#pace, this.#patienceMs, signal === undefined ? closing : AbortSignal.any([signal, closing]));
+  }
+}
+
+/** Two asks with the same bytes are the same question; who asks and what led to it is no part of it. */
+function sameness(message: ElevationServiceRequestRequest): string {
+  const { report: _report, ...question } = message;
+  const bytes = toBinary(
+    ElevationServiceRequestRequestSchema,
+    create(ElevationServiceRequestRequestSchema, { ...question, requestId: "" }),
+  );
+  return `ask ${Buffer.from(bytes).toString("base64")}`;
+}
+
+function present(elevation: Elevation | undefined): Elevation {
+  if (elevation === undefined)
+    throw new AuthorityError({ code: 13, message: "the answer has no elevation", metadata: {}, help: [], fieldViolations: [] });
+  return elevation;
+}

@@ -1,0 +1,169 @@
+// The statuses that this library makes itself: why a parked call did not go on. Same catalogue and form as a guard's, so programs read both alike.
+import {
+  catalogue,
+  codeName,
+  type Denial,
+  encodeDenial,
+  RETRY_PUSHBACK_TRAILER,
+  type ReasonName,
+  type ReceivedStatus,
+  STATUS_DETAILS_TRAILER,
+} from "@brevet/protocol";
+import { type Elevation, ElevationState, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
+import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
+import type { AuthorityError, IdentityFailure } from "../connection/failure.ts";
+import { durationWords } from "./duration.ts";
+import { stateName, time } from "./progress.ts";
+import type { CalledMethod } from "./remedy.ts";
+
+/** The call, and the refusal that parked it. */
+export interface ParkedCall extends CalledMethod {
+  readonly refused: ReceivedStatus;
+}
+
+/** A denial as grpc-js hands it to the program. */
+export function statusOf(denial: Denial): StatusObject {
+  const { code, message, details, pushback } = encodeDenial(denial);
+  const metadata = new Metadata();
+  metadata.set(STATUS_DETAILS_TRAILER, Buffer.from(details));
+  if (pushback !== undefined) metadata.set(RETRY_PUSHBACK_TRAILER, pushback);
+  return { code: status[codeName(code) as keyof typeof status], details: message, metadata };
+}
+
+/** The wait's limit came first. */
+export function waitTimedOut(parked: ParkedCall, elevation: Elevation, waitedMs: number): StatusObject {
+  const pendingUntil = time(elevation.pendingUntil);
+  const stands = elevation.state === ElevationState.SCHEDULED ? "has not started" : "is not decided";
+  const lapses = elevation.state === ElevationState.PENDING && pendingUntil !== undefined ? ` until ${pendingUntil}` : "";
+  return statusOf({
+    reason: "APPROVAL_WAIT_TIMEOUT",
+    message:
+      `${elevation.id} (${elevation.entitlement}) for ${parked.method} ${stands} after ${durationWords(waitedMs)}; it stays open${lapses}.` +
+      ` Run: brevet show ${elevation.id}, and call again after the approval${recorded(parked)}`,
+    metadata: {
+      ...factsOf(parked, elevation),
+      waitedMs: String(Math.round(waitedMs)),
+      ...(pendingUntil === undefined ? {} : { pendingUntil }),
+    },
+  });
+}
+
+/** The elevation became final without letting the call run. */
+export function notElevated(parked: ParkedCall, elevation: Elevation): StatusObject {
+  const { reason, says } = ENDINGS[elevation.state] ?? { reason: "ELEVATION_REQUIRED", says: () => "is in no known state" };
+  const ended = time(elevation.endTime ?? elevation.windowEnd);
+  return statusOf({
+    reason,
+    message: `${elevation.id} (${elevation.entitlement}) for ${parked.method} ${says(elevation)}. Run: brevet show ${elevation.id}${recorded(parked)}`,
+    metadata: {
+      ...factsOf(parked, elevation),
+      ...(ended === undefined ? {} : { [reason === "ELEVATION_EXPIRED" ? "expiredAt" : "endedAt"]: ended }),
+    },
+  });
+}
+
+type Ending = { readonly reason: ReasonName; says(elevation: Elevation): string };
+
+const ENDINGS: Readonly<Partial<Record<ElevationState, Ending>>> = {
+  [ElevationState.DENIED]: { reason: "ELEVATION_DENIED", says: deniedWords },
+  [ElevationState.WITHDRAWN]: { reason: "ELEVATION_WITHDRAWN", says: () => "was withdrawn before a decision" },
+  [ElevationState.LAPSED]: { reason: "ELEVATION_LAPSED", says: () => "lapsed: nobody decided or started it in time; it was not refused" },
+  [ElevationState.EXPIRED]: { reason: "ELEVATION_EXPIRED", says: () => "was approved, and its window is over" },
+  [ElevationState.ENDED]: { reason: "ELEVATION_ENDED", says: (elevation) => `was handed back${by(elevation)}${words(elevation)}` },
+  [ElevationState.REVOKED]: { reason: "ELEVATION_REVOKED", says: (elevation) => `was revoked${by(elevation)}${words(elevation)}` },
+};
+
+function deniedWords(elevation: Elevation): string {
+  const vote = elevation.votes.findLast(({ kind, voided }) => kind === VoteKind.DENY && !voided);
+  const who = vote?.voter?.name || elevation.endedBy?.name || "an approver";
+  const text = vote?.comment?.text || elevation.endComment?.text || "";
+  return `was refused by ${who}${text === "" ? "" : `: "${text}"`}`;
+}
+
+function by({ endedBy }: Elevation): string {
+  return endedBy === undefined || endedBy.name === "" ? "" : ` by ${endedBy.name}`;
+}
+
+function words({ endComment }: Elevation): string {
+  return endComment === undefined || endComment.text === "" ? "" : `: "${endComment.text}"`;
+}
+
+/** A reason is wanted, and the program gave none. */
+export function reasonMissing(parked: ParkedCall, offer: EntitlementOffer): StatusObject {
+  const form = offer.reasonPattern === "" ? "" : ` that matches ${offer.reasonPattern}`;
+  return statusOf({
+    reason: "REASON_REQUIRED",
+    message:
+      `${offer.entitlement} for ${parked.method} wants a reason${form}, and none was given. Set the option \`reason\` of elevate(),` +
+      ` or run: brevet request ${parked.method} --reason "…"${recorded(parked)}`,
+    metadata: {
+      method: parked.method,
+      audience: parked.audience,
+      entitlement: offer.entitlement,
+      ...(offer.reasonPattern === "" ? {} : { pattern: offer.reasonPattern }),
+    },
+  });
+}
+
+/** The authority said no, or nothing. Its code becomes that of the reason's catalogue entry: NOT_FOUND there is not the service's NOT_FOUND. */
+export function authorityFailed(parked: ParkedCall, failure: AuthorityError, url: string, elevation?: Elevation): StatusObject {
+  const { reason, message, metadata, fieldViolations, retryDelayMs } = failure.received;
+  const facts = elevation === undefined ? called(parked) : factsOf(parked, elevation);
+  if (reason === undefined || reason === "NOT_FOUND" || failure.transient) {
+    const what = failure.transient ? "did not answer" : "gave no usable answer";
+    return statusOf({
+      reason: "AUTHORITY_UNREACHABLE",
+      message: `${parked.method} needs an elevation, and the authority ${url} ${what}: ${message}. Run: brevet doctor${recorded(parked)}`,
+      metadata: { ...facts, authority: url },
+    });
+  }
+  const said = message.startsWith(`${reason}: `) ? message.slice(reason.length + 2) : message;
+  return statusOf({
+    reason,
+    message: `asking for ${parked.method}: ${said}${recorded(parked)}`,
+    metadata: { ...metadata, ...called(parked) },
+    fieldViolations,
+    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
+  });
+}
+
+/** The wait was over before the authority answered at all. */
+export function authoritySilent(parked: ParkedCall, url: string, waitedMs: number): StatusObject {
+  return statusOf({
+    reason: "AUTHORITY_UNREACHABLE",
+    message: `${parked.method} needs an elevation, and the authority ${url} did not answer in ${durationWords(waitedMs)}. Run: brevet doctor${recorded(parked)}`,
+    metadata: { ...called(parked), authority: url },
+  });
+}
+
+/** There is no token to call with. */
+export function noIdentity(called: CalledMethod, failure: IdentityFailure): StatusObject {
+  return statusOf({
+    reason: "IDENTITY_MISSING",
+    message: `${called.method} was not called: ${failure.message}. ${catalogue.IDENTITY_MISSING.callerRemedy}`,
+    metadata: { method: called.method },
+  });
+}
+
+function called({ method, audience }: CalledMethod): Record<string, string> {
+  return { method, audience };
+}
+
+function factsOf(parked: ParkedCall, elevation: Elevation): Record<string, string> {
+  const { decisionId, principal } = parked.refused.metadata;
+  return {
+    ...(decisionId === undefined ? {} : { decisionId }),
+    ...called(parked),
+    ...(principal === undefined ? {} : { principal }),
+    elevation: elevation.id,
+    entitlement: elevation.entitlement,
+    state: stateName(elevation),
+  };
+}
+
+/** The refusal that the guard recorded. */
+function recorded({ refused }: ParkedCall): string {
+  const { decisionId } = refused.metadata;
+  return decisionId === undefined ? "" : ` (decision ${decisionId})`;
+}

@@ -1,0 +1,62 @@
+// Waiting for one elevation on the watch, until it is settled. Owns no timer: whoever waits says how long.
+import type { Elevation, LogPosition } from "@brevet/protocol/brevet/v1/elevation";
+import { AuthorityError } from "../connection/failure.ts";
+import { isSettled } from "./outcome.ts";
+import type { Watch } from "./watch.ts";
+
+/** What is known before the wait. */
+export interface WaitStart {
+  readonly id: string;
+  /** As the authority answered, and the position at which it did. */
+  readonly known?: { readonly elevation: Elevation; readonly position: LogPosition | undefined };
+}
+
+/** What a wait needs of the session. */
+export interface WaitMeans {
+  readonly watch: Watch;
+  get(id: string, signal: AbortSignal): Promise<Elevation>;
+}
+
+/**
+ * Resolves with the elevation once it is settled. `onChange` hears of each state on the way, the known one and the last included. Survives
+ * restarts of the authority. Rejects with AuthorityError or IdentityFailure where the authority refuses, or no longer knows the elevation;
+ * with the signal's reason when that is aborted.
+ */
+export function untilSettled(
+  start: WaitStart,
+  means: WaitMeans,
+  signal: AbortSignal,
+  onChange: (elevation: Elevation) => void,
+): Promise<Elevation> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason as Error);
+    let latest: Elevation | undefined;
+    let leave: () => void = () => {};
+    const end = (finish: () => void) => {
+      leave();
+      signal.removeEventListener("abort", onAbort);
+      finish();
+    };
+    const onAbort = () => end(() => reject(signal.reason as Error));
+    const onElevation = (elevation: Elevation) => {
+      // A resumed watch repeats, and answers overtake each other.
+      if (latest !== undefined && (isSettled(latest) || elevation.revision <= latest.revision)) return;
+      latest = elevation;
+      onChange(elevation);
+      if (isSettled(elevation)) end(() => resolve(elevation));
+    };
+    const onFailure = (failure: Error) => end(() => reject(failure));
+    const lookUp = () => {
+      means.get(start.id, signal).then(onElevation, (error: unknown) => {
+        const failure = AuthorityError.from(error);
+        // An outage ends the watch too, and it will look again.
+        if (!signal.aborted && !(failure instanceof AuthorityError && failure.transient)) onFailure(failure);
+      });
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (start.known !== undefined) onElevation(start.known.elevation);
+    if (latest !== undefined && isSettled(latest)) return;
+    leave = means.watch.add({ id: start.id, onElevation, onAbsent: lookUp, onFailure }, start.known?.position);
+    if (start.known === undefined) lookUp();
+  });
+}

@@ -1,0 +1,181 @@
+// The one watch of a process on its authority: open while somebody waits, resumed behind what was seen, whatever happens to the connection.
+// Hands each change to whoever waits for that elevation; never judges it.
+import { type Clock, sleep, type Timer } from "@brevet/protocol";
+import type {
+  Elevation,
+  ElevationServiceWatchRequestSchema,
+  ElevationServiceWatchResponse,
+  LogPosition,
+} from "@brevet/protocol/brevet/v1/elevation";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { AuthorityError, type IdentityFailure } from "../connection/failure.ts";
+import type { ClientLogger } from "../connection/logger.ts";
+import { backoffMs, type Pace } from "../connection/retry.ts";
+
+/** Somebody who waits for one elevation. */
+export interface Waiter {
+  readonly id: string;
+  onElevation(elevation: Elevation): void;
+  /** The whole state came, and the elevation was not in it. */
+  onAbsent(): void;
+  /** The authority refuses the watch; no further call follows. */
+  onFailure(failure: AuthorityError | IdentityFailure): void;
+}
+
+/** What the watch needs. */
+export interface WatchOptions extends Pace {
+  open(
+    request: MessageInitShape<typeof ElevationServiceWatchRequestSchema>,
+    signal: AbortSignal,
+  ): AsyncIterable<ElevationServiceWatchResponse>;
+  readonly logger: ClientLogger | undefined;
+}
+
+// The authority sends a heartbeat at least every 15 s.
+const SILENCE_MS = 40_000;
+// Waiters that come and go together share one new opening.
+const GATHER_MS = 10;
+
+/** See the head of this file. */
+export class Watch {
+  readonly #options: WatchOptions;
+  readonly #clock: Clock;
+  readonly #waiters = new Set<Waiter>();
+  #after: LogPosition | undefined;
+  #running = false;
+  #failures = 0;
+  /** Ends the present stream, or the pause before the next. */
+  #turn: AbortController | undefined;
+  #gathering: Timer | undefined;
+  /** Whom the present, or last, stream was opened for. */
+  #announced: ReadonlySet<Waiter> = new Set();
+
+  constructor(options: WatchOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+  }
+
+  /** Whether a stream is open or being opened. */
+  get open(): boolean {
+    return this.#running;
+  }
+
+  /**
+   * Waits for an elevation. `after` is a position of the log behind which all its changes are wanted; without it the whole state is read.
+   * Returns how to stop.
+   */
+  add(waiter: Waiter, after?: LogPosition): () => void {
+    if (!this.#running) this.#after = after;
+    else if (after === undefined || this.#after?.epoch !== after.epoch) this.#after = undefined;
+    else if (after.revision < this.#after.revision) this.#after = after;
+    this.#waiters.add(waiter);
+    if (this.#running) this.#gather();
+    else void this.#run();
+    return () => {
+      if (!this.#waiters.delete(waiter)) return;
+      if (this.#waiters.size === 0) this.#turn?.abort();
+      else this.#gather();
+    };
+  }
+
+  /** Whom a call waits for is said when a stream is opened: open a new one, soon, for all that changed meanwhile. */
+  #gather(): void {
+    this.#gathering ??= this.#clock.after(GATHER_MS, () => {
+      this.#gathering = undefined;
+      const same = this.#waiters.size === this.#announced.size && [...this.#waiters].every((waiter) => this.#announced.has(waiter));
+      if (!same) this.#turn?.abort();
+    });
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    // Whoever asks in the same moment is on the first stream already.
+    await Promise.resolve();
+    while (this.#waiters.size > 0) {
+      const turn = new AbortController();
+      this.#turn = turn;
+      const failure = await this.#follow(turn);
+      if (turn.signal.aborted && failure === undefined) continue;
+      if (failure !== undefined && !(failure instanceof AuthorityError && failure.transient)) {
+        this.#fail(failure);
+        break;
+      }
+      this.#failures += 1;
+      if (this.#failures === 1)
+        this.#options.logger?.warn({ err: failure?.message }, "brevet: the watch on the authority broke off; it will be resumed");
+      await sleep(this.#clock, backoffMs(this.#failures, this.#options.random), turn.signal).catch(() => undefined);
+    }
+    this.#running = false;
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    this.#turn = undefined;
+    this.#after = undefined;
+    this.#failures = 0;
+  }
+
+  /** One stream to its end. Undefined where it was ended here, or by the authority without an error. */
+  async #follow(turn: AbortController): Promise<AuthorityError | IdentityFailure | undefined> {
+    const waiters = new Set(this.#waiters);
+    this.#announced = waiters;
+    const resumed = this.#after;
+    const seen = new Set<string>();
+    let whole = resumed === undefined;
+    let silent = false;
+    const stream = new AbortController();
+    const end = () => stream.abort();
+    turn.signal.addEventListener("abort", end, { once: true });
+    let watchdog: Timer | undefined;
+    const listen = () => {
+      watchdog?.cancel();
+      watchdog = this.#clock.after(SILENCE_MS, () => {
+        silent = true;
+        stream.abort();
+      });
+    };
+    try {
+      listen();
+      const request = {
+        filter: { mine: true },
+        waitingFor: [...new Set([...waiters].map(({ id }) => id))],
+        ...(resumed === undefined ? {} : { after: resumed }),
+      };
+      for await (const message of this.#options.open(request, stream.signal)) {
+        if (turn.signal.aborted) return undefined;
+        listen();
+        this.#failures = 0;
+        if (message.reset) {
+          whole = true;
+          seen.clear();
+          this.#after = undefined;
+        }
+        if (message.elevation !== undefined) {
+          if (whole) seen.add(message.elevation.id);
+          this.#tell(message.elevation);
+        }
+        if (message.caughtUp && whole) {
+          whole = false;
+          for (const waiter of waiters) if (this.#waiters.has(waiter) && !seen.has(waiter.id)) waiter.onAbsent();
+        }
+        // Before all of the state came, no position says what was seen; and a new waiter may want more than this stream sends.
+        if (!whole && message.position !== undefined && this.#gathering === undefined) this.#after = message.position;
+      }
+      return undefined;
+    } catch (error) {
+      if (turn.signal.aborted) return undefined;
+      return silent ? undefined : AuthorityError.from(error);
+    } finally {
+      watchdog?.cancel();
+      turn.signal.removeEventListener("abort", end);
+    }
+  }
+
+  #tell(elevation: Elevation): void {
+    for (const waiter of this.#waiters) if (waiter.id === elevation.id) waiter.onElevation(elevation);
+  }
+
+  #fail(failure: AuthorityError | IdentityFailure): void {
+    const waiters = [...this.#waiters];
+    this.#waiters.clear();
+    for (const waiter of waiters) waiter.onFailure(failure);
+  }
+}
