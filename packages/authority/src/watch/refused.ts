@@ -26,12 +26,7 @@ function unavailable(message: string): Refused {
   return new Refused({ reason: "AUTHORITY_UNREACHABLE", message, metadata: {}, retryDelayMs: 100 });
 }
 
-/** What a stream's caller presented has reached its end. */
-export function identityEnded(expiresMs: number): Refused {
-  const expiredAt = new Date(expiresMs).toISOString();
-  return new Refused({
-    reason: "IDENTITY_EXPIRED",
-    message: "the identity of this stream has ended; connect again with a fresh one",
-    metadata: { expiredAt },
-  });
+/** What a stream's caller presented has reached its end. A fresh identity resumes; a stale one is then told what is wrong with it. */
+export function identityEnded(): Refused {
+  return unavailable("the identity that opened this stream has ended; connect again with a fresh one and resume");
 }

@@ -29,7 +29,7 @@ export function lifeOf({ mailbox, signal, drain, clock, caller }: Ends): Life {
   onAbort(life, signal, () => mailbox.close());
   const delayMs = caller.expiresMs - clock.wallMs();
   if (delayMs <= LONGEST_TIMER_MS) {
-    const timer = clock.after(delayMs, () => mailbox.fail(identityEnded(caller.expiresMs)));
+    const timer = clock.after(delayMs, () => mailbox.fail(identityEnded()));
     life.defer(() => timer.cancel());
   }
   return life;
