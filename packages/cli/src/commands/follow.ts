@@ -31,15 +31,27 @@ export async function* follow(connection: Connection, options: FollowOptions): A
   let after: LogPosition | undefined;
   let failures = 0;
   while (!options.signal.aborted) {
+    // Whoever stops listening early has to end the call too: leaving the loop alone would wait for the next message.
+    const left = new AbortController();
+    const signal = AbortSignal.any([options.signal, left.signal]);
+    let listening = false;
     try {
       const stream = connection.elevations.watch(
         { filter: options.filter, waitingFor: [...(options.waitingFor ?? [])], ...(after === undefined ? {} : { after }) },
-        { signal: options.signal },
+        { signal },
       );
       for await (const message of stream) {
         if (failures > 0) options.note("The authority is back.");
         failures = 0;
-        if (message.elevation !== undefined) yield message.elevation;
+        if (message.elevation !== undefined) {
+          listening = true;
+          try {
+            yield message.elevation;
+            listening = false;
+          } finally {
+            if (listening) left.abort();
+          }
+        }
         if (message.position !== undefined && (message.caughtUp || after !== undefined)) after = message.position;
       }
     } catch (error) {

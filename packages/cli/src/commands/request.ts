@@ -104,7 +104,9 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
       latest = elevation;
       progress();
       if (elevation.state === ElevationState.PENDING) continue;
-      finish(context, elevation);
+      // The approval and the start that it brings about are two changes: what counts is where both led.
+      const now = await connection.elevations.get({ id: asked.id });
+      finish(context, now.elevation ?? elevation);
       return;
     }
   } finally {

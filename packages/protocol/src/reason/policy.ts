@@ -55,7 +55,7 @@ export const policyReasons: Entries<"NOT_ELIGIBLE" | "METHOD_FORBIDDEN" | "CONDI
     ],
     callerRemedy: "Give the decision id to an admin of the audience: no change of the request helps.",
     operatorRemedy:
-      "`brevet explain DECISION` names the expression and its error; correct it, run `brevet policy check`, and apply the new version.",
+      "`expression` and `problem` name the expression and its error; correct it, run `brevet policy check`, and apply the new version.",
     retry: "never",
     metadata: [...ELEVATION_KEYS, "expression", "problem"],
     planned: false,
