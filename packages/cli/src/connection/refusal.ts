@@ -8,7 +8,8 @@ import { causeOf } from "./identity.ts";
 
 /** Turns whatever a call threw into a {@link CommandError}. */
 export function commandError(error: unknown, authority: string): CommandError {
-  if (error instanceof CommandError) return error;
+  // What failed while the token was fetched arrives wrapped by the call that needed it.
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (cause instanceof CommandError) return cause;
   const failure = ConnectError.from(error);
   const info = failure.findDetails(ErrorInfoSchema).find((detail) => detail.domain === "brevet.dev");
   const reason = info !== undefined && isReasonName(info.reason) ? info.reason : undefined;
