@@ -54,8 +54,8 @@ export interface AuthorityOptions {
   /** Signs in made-up people; loopback only, and only with a data directory that was never in real use. */
   readonly dev?: boolean;
   readonly clock?: Clock;
-  /** Default: warnings and worse on standard error. */
-  readonly logger?: Logger;
+  /** Default: warnings and worse on standard error; false: nothing. */
+  readonly logger?: Logger | false;
 }
 
 /** A running authority. Disposing drains it, and ends it. */
@@ -79,7 +79,8 @@ const GRACE_MS = 5000;
 
 /** Starts an authority. @throws Error that says what is in the way: options that contradict, a data directory in use, a policy with errors. */
 export async function startAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { clock = systemClock, logger = pino({ level: "warn" }, pino.destination(2)), audience = DEFAULT_AUTHORITY_AUDIENCE } = options;
+  const { clock = systemClock, audience = DEFAULT_AUTHORITY_AUDIENCE } = options;
+  const logger = loggerOf(options.logger);
   checkOptions(options);
   await using starting = new AsyncDisposableStack();
   const store = starting.use(await openEmbeddedStore(options.data, { clock }));
@@ -179,6 +180,11 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     drain: drainAll,
     [Symbol.asyncDispose]: () => (disposed ??= drainAll().then(() => parts.disposeAsync())),
   };
+}
+
+function loggerOf(given: Logger | false | undefined): Logger {
+  if (given === false) return pino({ level: "silent" });
+  return given ?? pino({ level: "warn" }, pino.destination(2));
 }
 
 function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {

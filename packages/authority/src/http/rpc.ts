@@ -1,5 +1,5 @@
 // Connect's router on Node's requests. Beside what connect-node's own adapter does: refusals in gRPC leave as Trailers-Only, so that a
-// client may retry, and what fails is logged here, not printed. Never answers anything itself.
+// client may retry, their messages are spelt as all clients read them, and what fails is logged here, not printed. Never answers anything itself.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse, OutgoingHttpHeaders } from "node:http2";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter, type Interceptor } from "@connectrpc/connect";
@@ -53,9 +53,10 @@ async function sentAsTrailersOnly(answer: UniversalServerResponse, response: Htt
   const messages = body[Symbol.asyncIterator]();
   const first = await messages.next();
   if (first.done !== true) {
-    answer.body = behind(first.value, messages);
+    answer.body = behind(first.value, messages, () => spell(trailer));
     return false;
   }
+  spell(trailer);
   if (!response.stream.destroyed) {
     response.stream.respond({ ":status": status, ...plain(header), ...plain(trailer) }, { endStream: true });
     response.stream.resume();
@@ -64,16 +65,27 @@ async function sentAsTrailersOnly(answer: UniversalServerResponse, response: Htt
 }
 
 /** The first message again, then the others; errors of sending reach whoever makes them. */
-async function* behind(first: Uint8Array, rest: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* behind(first: Uint8Array, rest: AsyncIterator<Uint8Array>, ended: () => void): AsyncGenerator<Uint8Array> {
   try {
     yield first;
     for (let next = await rest.next(); next.done !== true; next = await rest.next()) yield next.value;
+    ended();
   } catch (error) {
     await rest.throw?.(error);
     throw error;
   } finally {
     await rest.return?.();
   }
+}
+
+/** Connect escapes more of the message than the gRPC protocol does, and grpc-js shows such escapes as they are. */
+function spell(trailer: Headers): void {
+  const escaped = trailer.get("grpc-message");
+  if (escaped === null) return;
+  const bytes = [...Buffer.from(decodeURIComponent(escaped))];
+  const isPlain = (byte: number) => byte >= 0x20 && byte <= 0x7e && byte !== 0x25;
+  const spelt = bytes.map((byte) => (isPlain(byte) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`));
+  trailer.set("grpc-message", spelt.join(""));
 }
 
 function plain(headers: Headers | undefined): OutgoingHttpHeaders {

@@ -136,6 +136,10 @@ export class Identities implements Disposable {
 
   async #byCertificate(certificate: PresentedCertificate | undefined, nowMs: number): Promise<Authentication> {
     if (certificate === undefined) return deny("IDENTITY_MISSING", "send `authorization: Bearer <token>`, made for the authority");
+    if (nowMs >= certificate.validToMs) {
+      const expiredAt = instant(certificate.validToMs);
+      return deny("IDENTITY_EXPIRED", `the client certificate ended at ${expiredAt}`, { expiredAt });
+    }
     if (!certificate.trusted)
       return deny(
         "IDENTITY_MISSING",
@@ -145,10 +149,6 @@ export class Identities implements Disposable {
     // SPIFFE X.509-SVID, 2: exactly one URI name.
     if (uri === undefined || more.length > 0)
       return deny("IDENTITY_MISSING", "the client certificate does not carry exactly one URI name, and there is no token");
-    if (nowMs >= certificate.validToMs) {
-      const expiredAt = instant(certificate.validToMs);
-      return deny("IDENTITY_EXPIRED", `the client certificate ended at ${expiredAt}`, { expiredAt });
-    }
     return { ok: true, caller: this.#caller((policy) => mapSpiffe(policy, uri), certificate.validToMs) };
   }
 

@@ -35,7 +35,7 @@ export async function startTestAuthority(options: TestAuthorityOptions = {}): Pr
   const { policy, descriptors, policies, data: given, ...rest } = options;
   const data = given ?? (await mkdtemp(join(tmpdir(), "brevet-authority-")));
   const seeds = policy === undefined ? (policies ?? []) : [{ file: "policy.yaml", text: policy, ...(descriptors ? { descriptors } : {}) }];
-  const base: AuthorityOptions = { dev: true, admin: false, ...rest, data, policies: seeds };
+  const base: AuthorityOptions = { dev: true, admin: false, logger: false, ...rest, data, policies: seeds };
   const remove = async () => {
     if (given === undefined) await rm(data, { recursive: true, force: true });
   };
