@@ -3,7 +3,7 @@
 // With --authority a refused call asks for its elevation, waits, and goes on; without, it is an ordinary gRPC client.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { elevate } from "@brevet/client/grpc";
+import { describeProgress, elevate } from "@brevet/client/grpc";
 import { ChannelCredentials, InterceptingCall, type Interceptor } from "@grpc/grpc-js";
 import { commands, LedgerClient } from "./calls.ts";
 import { describeFailure } from "./failure.ts";
@@ -63,7 +63,7 @@ async function interceptors(identity: Identity | undefined): Promise<Interceptor
       wait: flags.wait,
       ...(flags.reason === undefined ? {} : { reason: flags.reason }),
       ...(flags.for === undefined ? {} : { for: flags.for }),
-      onProgress: (event) => console.error(JSON.stringify(event)),
+      onProgress: (event) => console.error(describeProgress(event)),
     }),
   ];
 }

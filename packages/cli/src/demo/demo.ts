@@ -123,7 +123,7 @@ async function refusedCall({ stage, tell, ledger, refund }: Set): Promise<string
   tell.quote("caller", pretty(refused.stdout));
   const decision = /dec_[0-9A-Z]{26}/.exec(refused.stderr)?.[0] ?? "";
   tell.say("The guard logged the same decision:");
-  tell.quote("guard", (await logLine(ledger, decision)) ?? "(no line)");
+  tell.quote("guard", shortened(await logLine(ledger, decision)));
   return decision;
 }
 
@@ -194,7 +194,7 @@ async function windowAndAfter({ stage, tell, ledger, refund }: Set, id: string, 
   if (late.status === 0 || !/ELEVATION_(EXPIRED|ENDED)/.test(late.stderr)) throw unexpected("The call was not refused as expired", late);
   tell.quote("caller", late.stderr);
   const decision = /dec_[0-9A-Z]{26}/.exec(late.stderr)?.[0] ?? "";
-  tell.quote("guard", (await logLine(ledger, decision)) ?? "(no line)");
+  tell.quote("guard", shortened(await logLine(ledger, decision)));
 }
 
 async function theRecord({ stage, tell }: Set, id: string | undefined, decision: string): Promise<void> {
@@ -214,6 +214,12 @@ async function logLine(ledger: Running, decision: string): Promise<string | unde
     await sleep(systemClock, 20);
   }
   return undefined;
+}
+
+/** A log line without the status's bytes, which nobody reads. */
+function shortened(line: string | undefined): string {
+  if (line === undefined) return "(no line)";
+  return line.replace(/"details":"[^"]{40,}"/, '"details":"…"');
 }
 
 function aborted(signal: AbortSignal): Promise<never> {

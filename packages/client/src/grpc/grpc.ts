@@ -11,7 +11,7 @@ import { Parking } from "./parking.ts";
 
 export { readError } from "./errors.ts";
 export type { ElevateOptions, ReasonContext } from "./options.ts";
-export type { ProgressEvent } from "./progress.ts";
+export { describeProgress, type ProgressEvent } from "./progress.ts";
 
 /**
  * A client interceptor that adds the caller's identity, and carries unary calls over a refusal: where the guard says that an approval would

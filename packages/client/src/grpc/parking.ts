@@ -160,35 +160,37 @@ export class Parking {
     const onChange = (elevation: Elevation) => {
       if (first) this.#say(asked(parked.method, elevation, parked.refused.metadata.decisionId));
       first = false;
-      if (elevation.state === ElevationState.PENDING) this.#say(waiting(parked.method, elevation));
+      // The vote that completes the last quorum comes before the approval that follows from it: nobody is waited for then.
+      const awaited = elevation.state === ElevationState.PENDING && elevation.stage < elevation.stages.length;
+      if (awaited) this.#say(waiting(parked.method, elevation));
     };
     return { signal, limitMs: Math.max(0, this.#settings.waitMs - this.#waitedMs(parked)), onChange };
   }
 
   /** Approved: starts the window if nobody has, and gets what the guard will want to see. */
-  async #goOn(parked: Parked, approvedOne: Elevation, signal: AbortSignal): Promise<Verdict> {
-    this.#say(approved(parked.method, approvedOne));
-    const needed = demandsGrant(approvedOne);
+  async #goOn(parked: Parked, found: Elevation, signal: AbortSignal): Promise<Verdict> {
+    const needed = demandsGrant(found);
     const soon = needed ? signal : AbortSignal.any([signal, AbortSignal.timeout(GRANT_PATIENCE_MS)]);
+    let elevation = found;
     let grant: string | undefined;
     try {
       // Without the grant the guard may not have heard of the approval yet; and nobody issues one before the window has started.
-      if (approvedOne.state === ElevationState.SCHEDULED) await this.#session.start(approvedOne.id, { signal: soon });
-      grant = await this.#session.issueGrant(approvedOne.id, { signal: soon });
+      if (elevation.state === ElevationState.SCHEDULED) elevation = await this.#session.start(elevation.id, { signal: soon });
+      this.#say(approved(parked.method, elevation));
+      grant = await this.#session.issueGrant(elevation.id, { signal: soon });
     } catch (error) {
       signal.throwIfAborted();
-      if (needed) {
-        if (error instanceof AuthorityError) return { kind: "end", status: authorityFailed(parked, error, this.#session.url, approvedOne) };
-        throw error;
-      }
+      if (needed && error instanceof AuthorityError)
+        return { kind: "end", status: authorityFailed(parked, error, this.#session.url, elevation) };
+      if (needed) throw error;
       this.#settings.logger?.warn(
-        { elevation: approvedOne.id, err: String(error) },
+        { elevation: elevation.id, err: String(error) },
         "brevet: no grant; the call goes on with the identity alone",
       );
     }
-    if (grant !== undefined) this.#credentials.hold(approvedOne);
+    if (grant !== undefined) this.#credentials.hold(elevation);
     const metadata = await this.#credentials.with(parked.given, grant);
-    this.#say(running(parked.method, approvedOne));
+    this.#say(running(parked.method, elevation));
     return { kind: "issue", metadata };
   }
 

@@ -86,3 +86,22 @@ export function time(timestamp: Timestamp | undefined): string | undefined {
 function about(method: string, elevation: Elevation): About {
   return { method, elevation: elevation.id, entitlement: elevation.entitlement };
 }
+
+/** One line for a person: what is waited for, from whom, or what happened. */
+export function describeProgress(event: ProgressEvent): string {
+  switch (event.kind) {
+    case "asked":
+      return `asked for ${event.entitlement} to call ${event.method}: ${event.elevation} is ${event.state}`;
+    case "waiting": {
+      const whom = event.approvers.length === 0 ? "" : ` from ${event.approvers.join(", ")}`;
+      const people = event.eligibleApprovers === undefined ? "" : ` (${event.eligibleApprovers} people)`;
+      return `waiting for approval ${event.approved + 1} of ${event.quorum}${whom}${people}: brevet approve ${event.elevation}`;
+    }
+    case "approved":
+      return `approved${event.by.length === 0 ? "" : ` by ${event.by.join(", ")}`}: ${event.elevation}`;
+    case "running":
+      return `calling ${event.method} again`;
+    case "window":
+      return `the window ends in ${event.secondsLeft}s`;
+  }
+}
