@@ -70,7 +70,7 @@ export class Decider {
   decide(call: GuardedCall): GuardDecision | Promise<GuardDecision> {
     const knowledge = this.#knowledge;
     const policy = knowledge?.policy;
-    const now = this.#now();
+    const now = knowledge && this.#time(knowledge);
     if (knowledge?.policyProblem !== undefined) return refuse("POLICY_MISCONFIGURED", { problem: knowledge.policyProblem });
     if (knowledge === undefined || policy === undefined || now === undefined)
       return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
@@ -80,7 +80,7 @@ export class Decider {
     const { keys } = knowledge;
     return identified.then((later) =>
       this.#knowledge === knowledge && knowledge.policy === policy && knowledge.keys === keys
-        ? this.#identified(knowledge, policy, call, later, this.#now() ?? now)
+        ? this.#identified(knowledge, policy, call, later, this.#time(knowledge) ?? now)
         : this.decide(call),
     );
   }
@@ -164,9 +164,11 @@ export class Decider {
     }
     // While the authority answered, the link went on: what it brought since, a revocation above all, counts.
     const latest = this.#knowledge ?? knowledge;
-    const now = this.#now();
-    if (latest.policy === undefined || now === undefined) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
     const { state, windowStart, windowEnd, revision, payloadUseTime } = used.elevation;
+    // The authority has reached this instant, whatever the estimate says.
+    if (windowStart !== undefined) latest.heard(timestampMs(windowStart));
+    const now = this.#time(latest);
+    if (latest.policy === undefined || now === undefined) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
     latest.setElevation({
       ...elevation,
       state,
@@ -175,8 +177,6 @@ export class Decider {
       ...(windowEnd && { windowEnd }),
       ...(payloadUseTime && { payloadUseTime }),
     });
-    // The authority has reached this instant, whatever the estimate says.
-    if (windowStart !== undefined) latest.heard(timestampMs(windowStart));
     const candidate = latest.elevation(elevation.id);
     const decision = enforced(latest.policy.compiled, {
       ...facts,
@@ -189,6 +189,16 @@ export class Decider {
     if (!decision.permit) return settle(latest.policy, refusalOf(decision, principal));
     const endsMs = decision.endsMs === undefined ? {} : { endsMs: decision.endsMs };
     return { kind: "permit", principal, elevation: candidate ?? elevation, ...endsMs };
+  }
+
+  /** The authority's time. That it has reached what it stamped a message with narrows the estimate from below. */
+  #time(knowledge: Knowledge): TimeEstimate | undefined {
+    const now = this.#now();
+    if (now === undefined) return undefined;
+    const { heardMs } = knowledge;
+    const [earliestMs, latestMs] = [now.authorityMs - now.errorMs, now.authorityMs + now.errorMs];
+    if (heardMs <= earliestMs || heardMs > latestMs) return now;
+    return { authorityMs: (heardMs + latestMs) / 2, errorMs: (latestMs - heardMs) / 2 };
   }
 
   #start(id: string): Promise<Used> {

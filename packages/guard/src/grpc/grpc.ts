@@ -144,7 +144,7 @@ class GrpcGuard implements Guard {
 
   #learn(knowledge: Knowledge): void {
     this.#decider.adopt(knowledge);
-    this.#ready.resolve();
+    if (knowledge.policy !== undefined) this.#ready.resolve();
   }
 }
 

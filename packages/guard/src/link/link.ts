@@ -30,7 +30,7 @@ export interface LinkOptions extends ConnectionOptions {
   readonly random: () => number;
   readonly logger: GuardLogger;
   readonly decisions: DecisionLog;
-  /** Called with the knowledge to decide by, when it is complete or was replaced as a whole. */
+  /** Called with the knowledge to decide by, whenever it has changed: the same, or another that replaces it. */
   readonly onKnowledge: (knowledge: Knowledge) => void;
 }
 
@@ -236,7 +236,7 @@ export class Link {
 
   /** Complete, and the time is known: decide by it. */
   #complete(knowledge: Knowledge): void {
-    if (this.#adopted === knowledge || this.now() === undefined) return;
+    if (this.now() === undefined) return;
     this.#adopted = knowledge;
     this.#options.onKnowledge(knowledge);
   }

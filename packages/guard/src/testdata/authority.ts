@@ -2,16 +2,13 @@
 import { once } from "node:events";
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
-import { type GrantClaims, generateSigningKey, type SigningKey, signGrant } from "@brevet/protocol";
+import type { GrantClaims, SigningKey } from "@brevet/protocol";
 import {
   type Elevation,
   ElevationSchema,
   ElevationService,
   type ElevationServiceStartRequest,
   ElevationState,
-  PrincipalKind,
-  PrincipalSchema,
-  StartMode,
 } from "@brevet/protocol/brevet/v1/elevation";
 import {
   type DecisionBatch,
@@ -26,12 +23,22 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from "jose";
+import type { JWTPayload } from "jose";
 import { Outbox } from "../link/outbox.ts";
+import {
+  AUDIENCE,
+  type ElevationFields,
+  elevationOf,
+  GRANT_ISSUER,
+  grantOf,
+  ISSUER,
+  jwksOf,
+  makeKeys,
+  SAM,
+  type TestKeys,
+  tokenOf,
+} from "./facts.ts";
 
-export const AUDIENCE = "payments-test";
-export const ISSUER = "https://people.test/dev";
-export const GRANT_ISSUER = "https://brevet.test";
 export const GUARD_TOKEN = "the-guards-own-token";
 
 /** What a test may set. */
@@ -45,35 +52,7 @@ export interface TestAuthorityOptions {
   readonly keys?: TestKeys;
 }
 
-/** Keys that outlive a restart. */
-export interface TestKeys {
-  readonly grants: SigningKey;
-  readonly people: CryptoKey;
-  readonly peopleJwks: string;
-}
-
-/** Fields of an elevation that tests name; times in milliseconds from the authority's now. */
-export interface ElevationFields {
-  readonly id?: string;
-  readonly principal?: string;
-  readonly entitlement?: string;
-  readonly state?: ElevationState;
-  readonly methods?: readonly string[];
-  readonly condition?: string;
-  readonly startedAgoMs?: number;
-  readonly endsInMs?: number;
-  readonly endedAgoMs?: number;
-  readonly payloadDigest?: Uint8Array;
-}
-
 type SyncBody = MessageInitShape<typeof GuardServiceSyncResponseSchema>["message"];
-
-/** Keys of an issuer and of an authority. */
-export async function makeKeys(): Promise<TestKeys> {
-  const { privateKey, publicKey } = await generateKeyPair("EdDSA", { extractable: true });
-  const jwk = { ...(await exportJWK(publicKey)), kid: "people-1", alg: "EdDSA", use: "sig" };
-  return { grants: generateSigningKey(), people: privateKey, peopleJwks: JSON.stringify({ keys: [jwk] }) };
-}
 
 /** The authority; closed when disposed. */
 export class TestAuthority implements AsyncDisposable {
@@ -201,31 +180,8 @@ export class TestAuthority implements AsyncDisposable {
 
   /** An elevation that nobody is told of yet. */
   make(fields: ElevationFields): Elevation {
-    const now = this.nowMs();
     this.revision += 1n;
-    const { id = `elv_${this.revision}`, principal = "user:sam@acme.test", state = ElevationState.ACTIVE } = fields;
-    const elevation = create(ElevationSchema, {
-      id,
-      audience: AUDIENCE,
-      entitlement: fields.entitlement ?? "refunds",
-      state,
-      requester: create(PrincipalSchema, { id: `prn_${principal}`, name: principal, kind: PrincipalKind.USER }),
-      methods: [...(fields.methods ?? ["test.v1.Ledger/Refund"])],
-      condition: fields.condition ?? "",
-      duration: { seconds: 3600n },
-      startMode: StartMode.ON_USE,
-      createTime: timestampFromMs(now),
-      payloadDigest: fields.payloadDigest ?? new Uint8Array(0),
-      revision: this.revision,
-    });
-    if (state === ElevationState.PENDING) elevation.pendingUntil = timestampFromMs(now + 60_000);
-    if (state === ElevationState.SCHEDULED) elevation.startBy = timestampFromMs(now + 60_000);
-    if (state === ElevationState.ACTIVE) {
-      elevation.windowStart = timestampFromMs(now - (fields.startedAgoMs ?? 0));
-      elevation.windowEnd = timestampFromMs(now + (fields.endsInMs ?? 3_600_000));
-    }
-    if (state > ElevationState.ACTIVE) elevation.endTime = timestampFromMs(now - (fields.endedAgoMs ?? 1000));
-    return elevation;
+    return elevationOf(fields, this.nowMs(), this.revision);
   }
 
   #startWindow({ id, payloadDigest }: ElevationServiceStartRequest): Elevation {
@@ -268,32 +224,14 @@ export class TestAuthority implements AsyncDisposable {
     for (const out of this.#streams) out.push(() => this.#response(body));
   }
 
-  /** A token of a person for a service. */
-  token(principal = "user:sam@acme.test", claims: JWTPayload = {}, key: CryptoKey = this.keys.people): Promise<string> {
-    const now = Math.floor(this.nowMs() / 1000);
-    const payload = { iss: ISSUER, sub: principal, aud: AUDIENCE, iat: now, exp: now + 600, groups: ["group:support"], ...claims };
-    return new SignJWT(payload).setProtectedHeader({ alg: "EdDSA", kid: "people-1", typ: "JWT" }).sign(key);
+  /** A token of a person for the service. */
+  token(principal = SAM, claims: JWTPayload = {}): Promise<string> {
+    return tokenOf(this.keys, this.nowMs(), principal, claims);
   }
 
   /** A grant of an elevation. */
-  grant(elevation: Elevation, claims: Partial<GrantClaims> = {}, key: SigningKey = this.keys.grants): string {
-    const now = Math.floor(this.nowMs() / 1000);
-    return signGrant(
-      {
-        iss: GRANT_ISSUER,
-        sub: elevation.requester?.name ?? "",
-        aud: AUDIENCE,
-        iat: now,
-        nbf: now,
-        exp: now + 600,
-        jti: `gnt_${this.revision}`,
-        elevation: elevation.id,
-        rev: String(elevation.revision),
-        authorization_details: [{ type: "grpc_method", actions: [...elevation.methods] }],
-        ...claims,
-      },
-      key,
-    );
+  grant(elevation: Elevation, claims: Partial<GrantClaims> = {}): string {
+    return grantOf(this.keys, this.nowMs(), elevation, claims);
   }
 
   /** Resolves when `condition` holds after a message of a guard. */
@@ -329,8 +267,7 @@ export class TestAuthority implements AsyncDisposable {
   }
 
   #keySet() {
-    const grantJwks = `{"keys":[${this.#grantKeys.map(({ publicJwk }) => publicJwk).join(",")}]}`;
-    return { grantJwks, issuers: [{ issuer: ISSUER, jwks: this.#peopleJwks, development: true }] };
+    return { grantJwks: jwksOf(this.#grantKeys), issuers: [{ issuer: ISSUER, jwks: this.#peopleJwks, development: true }] };
   }
 
   #response(message: SyncBody): GuardServiceSyncResponse {

@@ -1,37 +1,8 @@
 // A test authority, a guard and a guarded service, together.
 import { type Guard, type GuardOptions, guard } from "../grpc/grpc.ts";
-import { AUDIENCE, GUARD_TOKEN, TestAuthority, type TestAuthorityOptions } from "./authority.ts";
+import { GUARD_TOKEN, TestAuthority, type TestAuthorityOptions } from "./authority.ts";
+import { AUDIENCE, DESCRIPTORS, POLICY } from "./facts.ts";
 import { TestService } from "./service.ts";
-
-/** The policy of the tests. */
-export const POLICY = `
-apiVersion: brevet.dev/v1
-audience: ${AUDIENCE}
-groups: { "group:oncall": ["user:ana@acme.test", "user:bo@acme.test"] }
-guards: ["workload:guard"]
-roles: { admin: ["group:platform"] }
-services:
-  test.v1.Ledger:
-    default: authenticated
-    methods:
-      Refund: { access: elevated }
-      Watch: { access: elevated }
-      Import: { access: elevated }
-      Chat: { access: elevated }
-      Ping: { access: open }
-      Hidden: { access: forbidden }
-entitlements:
-  refunds:
-    methods: [test.v1.Ledger/Refund]
-    requesters: ["group:support"]
-    duration: { default: 15m, max: 1h }
-    approval: { stages: [{ approvers: ["group:oncall"], quorum: 1 }] }
-  streams:
-    methods: [test.v1.Ledger/Watch, test.v1.Ledger/Import, test.v1.Ledger/Chat]
-    requesters: ["group:support"]
-    duration: { default: 15m, max: 1h }
-    approval: { stages: [{ approvers: ["group:oncall"], quorum: 1 }] }
-`;
 
 /** What belongs together; closed together. */
 export interface TestScene extends AsyncDisposable {
@@ -46,7 +17,7 @@ export interface TestScene extends AsyncDisposable {
 
 /** Starts all three, and waits until the guard is ready. */
 export async function scene(options: Partial<TestAuthorityOptions> & { readonly guard?: Partial<GuardOptions> } = {}): Promise<TestScene> {
-  const authority = await TestAuthority.start({ policy: POLICY, ...options });
+  const authority = await TestAuthority.start({ policy: POLICY, descriptors: DESCRIPTORS, ...options });
   const lines: Record<string, unknown>[] = [];
   const write = (fields: object, message: string): void => {
     lines.push({ ...fields, message });

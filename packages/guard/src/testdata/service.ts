@@ -13,6 +13,7 @@ import {
   type StatusObject,
   status,
 } from "@grpc/grpc-js";
+import { METHODS } from "./facts.ts";
 
 const bytes = (value: Buffer): Buffer => value;
 const definition = (name: string, requestStream: boolean, responseStream: boolean) => ({
@@ -25,19 +26,13 @@ const definition = (name: string, requestStream: boolean, responseStream: boolea
   responseDeserialize: bytes,
 });
 
-const service = {
-  Refund: definition("Refund", false, false),
-  GetEntry: definition("GetEntry", false, false),
-  Ping: definition("Ping", false, false),
-  Hidden: definition("Hidden", false, false),
-  Limited: definition("Limited", false, false),
-  Bound: definition("Bound", false, false),
-  Watch: definition("Watch", false, true),
-  Import: definition("Import", true, false),
-  Chat: definition("Chat", true, true),
-};
+export type MethodName = keyof typeof METHODS;
 
-export type MethodName = keyof typeof service;
+const names = Object.keys(METHODS) as MethodName[];
+const service = Object.fromEntries(names.map((name) => [name, definition(name, METHODS[name][0], METHODS[name][1])])) as Record<
+  MethodName,
+  ReturnType<typeof definition>
+>;
 
 /** What came of a call. */
 export interface Answer {
@@ -77,6 +72,7 @@ export class TestService implements AsyncDisposable {
       Hidden: unary("Hidden"),
       Limited: unary("Limited"),
       Bound: unary("Bound"),
+      Shown: unary("Shown"),
       Watch: (call: { metadata: Metadata; write(value: Buffer): void; end(): void }) => {
         seen("Watch", call.metadata);
         call.write(Buffer.from("a"));
