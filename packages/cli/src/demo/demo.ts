@@ -46,8 +46,8 @@ export async function playDemo({ auto, keep, signal, output }: DemoOptions): Pro
   try {
     const set = await prepare(stage, tell, data);
     const decision = await refusedCall(set);
-    const id = await parkedCall(set, { auto, signal });
-    if (id !== undefined) await windowAndAfter(set, id, signal);
+    const { id, ran } = await parkedCall(set, { auto, signal });
+    if (ran) await windowAndAfter(set, id, signal);
     await theRecord(set, id, decision);
     if (keep) tell.say(`Kept: ${data}`);
     return true;
@@ -127,11 +127,11 @@ async function refusedCall({ stage, tell, ledger, refund }: Set): Promise<string
   return decision;
 }
 
-/** A call with the client library: asked for, decided, run. Answers with the elevation's id; undefined if it was not approved. */
+/** A call with the client library: asked for, decided, and run if it was approved. */
 async function parkedCall(
   { stage, tell, refund, url, code }: Set,
   { auto, signal }: { auto: boolean; signal: AbortSignal },
-): Promise<string | undefined> {
+): Promise<{ id: string; ran: boolean }> {
   tell.scene("The same call with Brevet's client library: it asks, parks, and waits for a person");
   let found: (id: string) => void;
   const asked = new Promise<string>((resolve) => (found = resolve));
@@ -144,35 +144,35 @@ async function parkedCall(
     },
   );
   const id = await Promise.race([asked, call.then((ended) => Promise.reject(unexpected("The call did not wait", ended)))]);
+  const shown = await stage.brevet(["show", id, ...APPROVER]);
   tell.say("What the approver sees:");
-  tell.quote("approver", (await stage.brevet(["show", id, ...APPROVER])).stdout);
+  tell.quote("approver", shown.stdout);
 
   tell.scene("A person who is not the requester decides");
   const decided = new AbortController();
-  const approve = async (choice: "approve" | "deny") => {
+  let voting: Promise<void> | undefined;
+  const vote = async (choice: "approve" | "deny") => {
     const words = choice === "approve" ? ["--comment", "seen the ticket"] : ["--comment", "not this customer"];
-    const vote = await stage.brevet([choice, id, ...APPROVER, ...words]);
-    tell.quote("approver", vote.status === 0 ? vote.stdout : vote.stderr);
+    const voted = await stage.brevet([choice, id, ...APPROVER, ...words]);
+    tell.quote("approver", voted.status === 0 ? voted.stdout : voted.stderr);
   };
-  if (auto) await approve("approve");
+  if (auto) await vote("approve");
   else {
     tell.say(`${process.stdin.isTTY ? "Press a to approve, d to deny, q to stop. Or, i" : "I"}n another terminal, as the approver:`);
     tell.say(`  BREVET_AUTHORITY=${url} BREVET_DEV_CODE=${code} npx brevet approve ${id} --as user:ana@acme.test`);
     const pressed = keyPressed(process.stdin, AbortSignal.any([decided.signal, signal])).then(async (choice) => {
       if (choice === "quit") throw new CommandError(exitStatus.open, `Stopped; ${id} was not decided.`);
-      await approve(choice);
+      await (voting = vote(choice));
       return "pressed" as const;
     });
     await Promise.race([pressed, call, aborted(signal)]);
   }
   const ended = await Promise.race([call, aborted(signal)]);
   decided.abort();
-  if (ended.status === 0) {
-    tell.say("The parked call went on by itself and ran.");
-    return id;
-  }
-  tell.quote("caller", ended.stderr);
-  return undefined;
+  await voting;
+  const ran = ended.status === 0;
+  tell.say(ran ? "The parked call went on by itself and ran." : "The parked call ended with the approver's words.");
+  return { id, ran };
 }
 
 async function windowAndAfter({ stage, tell, ledger, refund }: Set, id: string, signal: AbortSignal): Promise<void> {
@@ -197,9 +197,9 @@ async function windowAndAfter({ stage, tell, ledger, refund }: Set, id: string, 
   tell.quote("guard", shortened(await logLine(ledger, decision)));
 }
 
-async function theRecord({ stage, tell }: Set, id: string | undefined, decision: string): Promise<void> {
+async function theRecord({ stage, tell }: Set, id: string, decision: string): Promise<void> {
   tell.scene("All of it is on record");
-  if (id !== undefined) tell.quote("auditor", (await stage.brevet(["show", id, ...AUDITOR])).stdout);
+  tell.quote("auditor", (await stage.brevet(["show", id, ...AUDITOR])).stdout);
   const verified = await stage.brevet(["audit", "verify", ...AUDITOR]);
   tell.quote("auditor", verified.status === 0 ? verified.stdout : verified.stderr + verified.stdout);
   if (verified.status !== 0) throw unexpected("The log does not verify", verified);

@@ -157,12 +157,16 @@ export class Parking {
   /** How this call waits: for the rest of its limit, telling the program each step once. */
   #following(parked: Parked, signal: AbortSignal, known: Elevation | undefined) {
     let first = known === undefined;
+    let told = "";
     const onChange = (elevation: Elevation) => {
       if (first) this.#say(asked(parked.method, elevation, parked.refused.metadata.decisionId));
       first = false;
-      // The vote that completes the last quorum comes before the approval that follows from it: nobody is waited for then.
-      const awaited = elevation.state === ElevationState.PENDING && elevation.stage < elevation.stages.length;
-      if (awaited) this.#say(waiting(parked.method, elevation));
+      // A vote is one change, the decision that follows from it the next: between them nobody is waited for anew.
+      const stage = elevation.stages[elevation.stage];
+      const awaited = `${elevation.stage} ${stage?.approved}`;
+      if (elevation.state !== ElevationState.PENDING || stage === undefined || awaited === told) return;
+      told = awaited;
+      this.#say(waiting(parked.method, elevation));
     };
     return { signal, limitMs: Math.max(0, this.#settings.waitMs - this.#waitedMs(parked)), onChange };
   }

@@ -94,7 +94,10 @@ export function describeProgress(event: ProgressEvent): string {
       return `asked for ${event.entitlement} to call ${event.method}: ${event.elevation} is ${event.state}`;
     case "waiting": {
       const whom = event.approvers.length === 0 ? "" : ` from ${event.approvers.join(", ")}`;
-      const people = event.eligibleApprovers === undefined ? "" : ` (${event.eligibleApprovers} people)`;
+      const people =
+        event.eligibleApprovers === undefined
+          ? ""
+          : ` (${event.eligibleApprovers === 1 ? "1 person" : `${event.eligibleApprovers} people`})`;
       return `waiting for approval ${event.approved + 1} of ${event.quorum}${whom}${people}: brevet approve ${event.elevation}`;
     }
     case "approved":
