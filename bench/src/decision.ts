@@ -69,7 +69,8 @@ async function prepared(rules: number, elevations: number, shown: "identity" | "
   const login = await generateKeyPair("EdDSA");
   const jwk = { ...(await exportJWK(login.publicKey)), kid: "login", alg: "EdDSA" };
   const grantKey = generateSigningKey();
-  const knowledge = new Knowledge({ audience: AUDIENCE, grantIssuer: AUTHORITY, publicUrl: AUTHORITY });
+  const knowledge = new Knowledge(AUDIENCE);
+  knowledge.setAuthority({ issuer: AUTHORITY, publicUrl: AUTHORITY });
   knowledge.setPolicy({ compiled: policy, version: 1n });
   const publicJwk: unknown = typeof grantKey.publicJwk === "string" ? JSON.parse(grantKey.publicJwk) : grantKey.publicJwk;
   knowledge.setKeys({

@@ -18,13 +18,19 @@ export class Worker implements AsyncDisposable {
   /** Sends a question, resolves with its answer. Questions wait for those before them. */
   ask<T>(question: unknown): Promise<T> {
     const answer = this.#tail.then(async () => {
-      const answered = once(this.#child, "message");
-      const ended = once(this.#child, "exit").then(([code]) => {
+      const done = new AbortController();
+      const answered = once(this.#child, "message", { signal: done.signal });
+      const ended = once(this.#child, "exit", { signal: done.signal }).then(([code]) => {
         throw new Error(`a bench process ended with ${String(code)}`);
       });
       this.#child.send(question as object);
-      const [message] = (await Promise.race([answered, ended])) as [T];
-      return message;
+      try {
+        const [message] = (await Promise.race([answered, ended])) as [T];
+        return message;
+      } finally {
+        done.abort();
+        await Promise.allSettled([answered, ended]);
+      }
     });
     this.#tail = answer.catch(() => undefined);
     return answer;
