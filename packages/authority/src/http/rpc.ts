@@ -1,7 +1,7 @@
 // Connect's router on Node's requests. Beside what connect-node's own adapter does: refusals in gRPC leave as Trailers-Only, so that a
 // client may retry, their messages are spelt as all clients read them, and what fails is logged here, not printed. Never answers anything itself.
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse, OutgoingHttpHeaders } from "node:http2";
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type OutgoingHttpHeaders } from "node:http2";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter, type Interceptor } from "@connectrpc/connect";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { compressionGzip, universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
@@ -19,6 +19,9 @@ export interface RpcOptions {
 /** Answers a request if its path is a method's. */
 export type RpcHandler = (request: IncomingMessage | Http2ServerRequest, response: ServerResponse | Http2ServerResponse) => boolean;
 
+/** A caller has so long to end its half of a stream that was answered. */
+const HALF_OPEN_MS = 1000;
+
 /** Serves a router. */
 export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHandler {
   const router = createConnectRouter({ interceptors: [...interceptors], acceptCompression: [compressionGzip] });
@@ -29,6 +32,7 @@ export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHan
     if (handler === undefined) return false;
     const serve = async () => {
       const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request))));
+      if ("stream" in response) endWithAnswer(response);
       if (isGrpc(request) && "stream" in response && (await sentAsTrailersOnly(answer, response))) return;
       await universalResponseToNodeResponse(answer, response);
     };
@@ -44,6 +48,17 @@ export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHan
 
 function isGrpc(request: IncomingMessage | Http2ServerRequest): boolean {
   return /^application\/grpc(\+|;|$)/.test(request.headers["content-type"] ?? "");
+}
+
+/**
+ * An answer that is complete ends the stream, also where the caller does not end its half (RFC 9113, 8.1): or it would stay open for ever.
+ * Not at once: connect-node takes a reset for a failure, and forgets the answer.
+ */
+function endWithAnswer({ stream }: Http2ServerResponse): void {
+  stream.once("finish", () => {
+    const late = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), HALF_OPEN_MS);
+    stream.once("close", () => clearTimeout(late));
+  });
 }
 
 /** Sends an answer without a message as one block of headers. One that has a message is left as it was. */
