@@ -147,7 +147,7 @@ export class AuthoritySession implements Disposable {
   }
 
   get #waitMeans() {
-    return { watch: this.#watch, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
+    return { watch: this.#watch, clock: this.#pace.clock, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
   }
 
   #question(key: string, pursue: Pursuit): Question {

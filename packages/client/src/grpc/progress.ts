@@ -104,7 +104,7 @@ export function describeProgress(event: ProgressEvent): string {
       return `approved${event.by.length === 0 ? "" : ` by ${event.by.join(", ")}`}: ${event.elevation}`;
     case "running":
       return `calling ${event.method} again`;
-    case "window":
+    default:
       return `the window ends in ${event.secondsLeft}s`;
   }
 }

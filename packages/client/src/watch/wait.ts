@@ -1,5 +1,6 @@
 // Waiting for one elevation on the watch, until it is settled. Owns no timer: whoever waits says how long.
-import type { Elevation, LogPosition } from "@brevet/protocol/brevet/v1/elevation";
+import type { Clock, Timer } from "@brevet/protocol";
+import { type Elevation, ElevationState, type LogPosition } from "@brevet/protocol/brevet/v1/elevation";
 import { AuthorityError } from "../connection/failure.ts";
 import { isSettled } from "./outcome.ts";
 import type { Watch } from "./watch.ts";
@@ -14,8 +15,12 @@ export interface WaitStart {
 /** What a wait needs of the session. */
 export interface WaitMeans {
   readonly watch: Watch;
+  readonly clock: Clock;
   get(id: string, signal: AbortSignal): Promise<Elevation>;
 }
+
+// An approval with a caller waiting is two entries, approved and started, a moment apart.
+const START_MS = 10;
 
 /**
  * Resolves with the elevation once it is settled. `onChange` hears of each state on the way, the known one and the last included. Survives
@@ -32,18 +37,22 @@ export function untilSettled(
     if (signal.aborted) return reject(signal.reason as Error);
     let latest: Elevation | undefined;
     let leave: () => void = () => {};
+    let starting: Timer | undefined;
     const end = (finish: () => void) => {
       leave();
+      starting?.cancel();
       signal.removeEventListener("abort", onAbort);
       finish();
     };
     const onAbort = () => end(() => reject(signal.reason as Error));
     const onElevation = (elevation: Elevation) => {
       // A resumed watch repeats, and answers overtake each other.
-      if (latest !== undefined && (isSettled(latest) || elevation.revision <= latest.revision)) return;
+      if (latest !== undefined && elevation.revision <= latest.revision) return;
       latest = elevation;
       onChange(elevation);
-      if (isSettled(elevation)) end(() => resolve(elevation));
+      if (!isSettled(elevation)) return;
+      if (elevation.state !== ElevationState.SCHEDULED) end(() => resolve(elevation));
+      else starting ??= means.clock.after(START_MS, () => end(() => resolve(latest ?? elevation)), { hold: true });
     };
     const onFailure = (failure: Error) => end(() => reject(failure));
     const lookUp = () => {
@@ -55,7 +64,7 @@ export function untilSettled(
     };
     signal.addEventListener("abort", onAbort, { once: true });
     if (start.known !== undefined) onElevation(start.known.elevation);
-    if (latest !== undefined && isSettled(latest)) return;
+    if (start.known !== undefined && isSettled(start.known.elevation)) return;
     leave = means.watch.add({ id: start.id, onElevation, onAbsent: lookUp, onFailure }, start.known?.position);
     if (start.known === undefined) lookUp();
   });

@@ -33,6 +33,8 @@ export interface WatchOptions extends Pace {
 
 // The authority sends a heartbeat at least every 15 s.
 const SILENCE_MS = 40_000;
+// The authority takes no more. An approval of the others makes them SCHEDULED, and the call starts them.
+const MOST_ANNOUNCED = 1000;
 // Waiters that come and go together share one new opening.
 const GATHER_MS = 10;
 
@@ -47,8 +49,8 @@ export class Watch {
   /** Ends the present stream, or the pause before the next. */
   #turn: AbortController | undefined;
   #gathering: Timer | undefined;
-  /** Whom the present, or last, stream was opened for. */
-  #announced: ReadonlySet<Waiter> = new Set();
+  /** Waiters came or left since the present stream was opened. */
+  #changed = false;
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -80,10 +82,10 @@ export class Watch {
 
   /** Whom a call waits for is said when a stream is opened: open a new one, soon, for all that changed meanwhile. */
   #gather(): void {
+    this.#changed = true;
     this.#gathering ??= this.#clock.after(GATHER_MS, () => {
       this.#gathering = undefined;
-      const same = this.#waiters.size === this.#announced.size && [...this.#waiters].every((waiter) => this.#announced.has(waiter));
-      if (!same) this.#turn?.abort();
+      if (this.#changed) this.#turn?.abort();
     });
   }
 
@@ -116,7 +118,7 @@ export class Watch {
   /** One stream to its end. Undefined where it was ended here, or by the authority without an error. */
   async #follow(turn: AbortController): Promise<AuthorityError | IdentityFailure | undefined> {
     const waiters = new Set(this.#waiters);
-    this.#announced = waiters;
+    this.#changed = false;
     const resumed = this.#after;
     const seen = new Set<string>();
     let whole = resumed === undefined;
@@ -136,7 +138,7 @@ export class Watch {
       listen();
       const request = {
         filter: { mine: true },
-        waitingFor: [...new Set([...waiters].map(({ id }) => id))],
+        waitingFor: [...new Set([...waiters].map(({ id }) => id))].slice(-MOST_ANNOUNCED),
         ...(resumed === undefined ? {} : { after: resumed }),
       };
       for await (const message of this.#options.open(request, stream.signal)) {
@@ -157,7 +159,7 @@ export class Watch {
           for (const waiter of waiters) if (this.#waiters.has(waiter) && !seen.has(waiter.id)) waiter.onAbsent();
         }
         // Before all of the state came, no position says what was seen; and a new waiter may want more than this stream sends.
-        if (!whole && message.position !== undefined && this.#gathering === undefined) this.#after = message.position;
+        if (!whole && message.position !== undefined && !this.#changed) this.#after = message.position;
       }
       return undefined;
     } catch (error) {

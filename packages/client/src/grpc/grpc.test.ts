@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { status } from "@grpc/grpc-js";
+import { call, REFUND, required, Scene, stream, until } from "../testdata/scene.ts";
+
+test("a refused call asks, waits for a person, and runs: the program sees one call", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client({ reason: "OPS-7" }));
+  const { elevation } = await scene.event("waiting");
+  assert.equal(scene.seen.length, 1);
+  await scene.approve(elevation);
+  const answer = await made.answer;
+  assert.equal(answer.code, status.OK, answer.message);
+  assert.equal(answer.response, "done 12.50");
+  assert.deepEqual(
+    scene.seen.map(({ elevations, messages }) => ({ elevations, messages })),
+    [
+      { elevations: [], messages: ["12.50"] },
+      { elevations: [elevation], messages: ["12.50"] },
+    ],
+  );
+  const [mine] = await scene.mine();
+  assert.deepEqual([mine?.id, mine?.method, mine?.entitlement, mine?.reason?.text], [elevation, REFUND, "refund", "OPS-7"]);
+});
+
+test("the program hears who is waited for, since when, who approved, and how long it has", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client());
+  const waiting = await scene.event("waiting");
+  await scene.approve(waiting.elevation);
+  await made.answer;
+  assert.deepEqual(
+    scene.events.map(({ kind }) => kind),
+    ["asked", "waiting", "approved", "running", "window"],
+  );
+  assert.deepEqual([waiting.approvers, waiting.eligibleApprovers, waiting.quorum], [["group:oncall"], 2, 1]);
+  assert.ok(Date.parse(waiting.since ?? "") <= Date.parse(waiting.until ?? ""));
+  const approved = await scene.event("approved");
+  assert.deepEqual(approved.by, ["user:ana@test"]);
+  assert.ok(Date.parse(approved.windowEnd ?? "") > 0);
+  assert.deepEqual(scene.events.at(-1), { kind: "window", method: REFUND, secondsLeft: 540 });
+  assert.equal((await scene.event("asked")).decisionId, "dec_1");
+  JSON.stringify(scene.events);
+});
+
+test("a call that needs nothing opens no connection and asks for no token of the authority", async () => {
+  await using scene = await Scene.open();
+  scene.rule = () => undefined;
+  const answer = await call(scene.client({ authority: "http://127.0.0.1:1" })).answer;
+  assert.equal(answer.code, status.OK);
+  assert.deepEqual(scene.audiences, ["payments-test"]);
+  assert.match(String(scene.seen[0]?.metadata.authorization), /^Bearer ey/);
+  assert.deepEqual(scene.lines, []);
+});
+
+test("what the service says itself comes through as it is", async () => {
+  await using scene = await Scene.open();
+  scene.rule = () => ({ code: status.NOT_FOUND, details: "no such charge" });
+  const answer = await call(scene.client()).answer;
+  assert.deepEqual([answer.code, answer.message, answer.status.reason], [status.NOT_FOUND, "no such charge", undefined]);
+  assert.deepEqual(await scene.mine(), []);
+});
+
+test("a denial reaches the caller with the approver's words, as a denial", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client());
+  const { elevation } = await scene.event("waiting");
+  await scene.deny(elevation, "not this customer");
+  const answer = await made.answer;
+  assert.equal(answer.code, status.PERMISSION_DENIED);
+  assert.equal(answer.status.reason, "ELEVATION_DENIED");
+  assert.match(answer.message, /refused by user:ana@test: "not this customer"\. Run: brevet show elv_/);
+  assert.deepEqual(
+    [answer.status.metadata.elevation, answer.status.metadata.decisionId, answer.status.metadata.state],
+    [elevation, "dec_1", "DENIED"],
+  );
+  assert.equal(scene.seen.length, 1);
+});
+
+test("withdrawn and revoked are told apart from denied", async () => {
+  await using scene = await Scene.open();
+  const sam = await scene.as("user:sam@test");
+  const admin = await scene.as("user:admin@test");
+  const ends = {
+    ELEVATION_WITHDRAWN: (id: string) => sam.withdraw({ id, requestId: "withdraw-1" }),
+    ELEVATION_REVOKED: (id: string) => admin.revoke({ target: { case: "id", value: id }, requestId: "revoke-01" }),
+  };
+  for (const [reason, end] of Object.entries(ends)) {
+    const from = scene.events.length;
+    const made = call(scene.client());
+    await end((await scene.event("waiting", from)).elevation);
+    const answer = await made.answer;
+    assert.deepEqual([answer.code, answer.status.reason], [status.PERMISSION_DENIED, reason]);
+  }
+});
+
+test("a wait that runs out leaves the request open and names it, and the next call joins it", async () => {
+  await using scene = await Scene.open();
+  const answer = await call(scene.client({ wait: 300 })).answer;
+  assert.deepEqual([answer.code, answer.status.reason], [status.DEADLINE_EXCEEDED, "APPROVAL_WAIT_TIMEOUT"]);
+  const { elevation } = answer.status.metadata;
+  assert.match(answer.message, new RegExp(`Run: brevet show ${elevation}`));
+  assert.ok(Number(answer.status.metadata.waitedMs) >= 300);
+  scene.rule = ({ elevations }) =>
+    elevations.length > 0 ? undefined : required({ reason: "ELEVATION_PENDING", metadata: { elevation: elevation ?? "" }, offers: [] });
+  const again = call(scene.client());
+  await scene.event("waiting", scene.events.length);
+  await scene.approve(elevation ?? "");
+  assert.equal((await again.answer).code, status.OK);
+  assert.equal((await scene.mine()).length, 1);
+});
+
+test("a call can be cancelled while it is parked, and is not issued again", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client());
+  const { elevation } = await scene.event("waiting");
+  made.cancel();
+  const answer = await made.answer;
+  assert.deepEqual([answer.code, answer.message], [status.CANCELLED, "Cancelled on client"]);
+  await scene.approve(elevation);
+  assert.equal(scene.seen.length, 1);
+});
+
+test("the deadline is the call's and not the wait's: it goes on with the time that it had left", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client(), "Refund", "12.50", { deadline: Date.now() + 400 });
+  const { elevation } = await scene.event("waiting");
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  await scene.approve(elevation);
+  assert.equal((await made.answer).code, status.OK);
+  const [first, second] = scene.seen;
+  assert.ok(first && second);
+});
+
+test("a parked call survives a restart of the authority", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client());
+  const { elevation } = await scene.event("waiting");
+  await scene.authority.restart();
+  await scene.approve(elevation);
+  assert.equal((await made.answer).code, status.OK);
+  assert.equal((await scene.mine()).length, 1);
+});
+
+test("concurrent calls of one question make one request, and all run", async () => {
+  await using scene = await Scene.open();
+  const client = scene.client();
+  const made = [call(client, "Refund", "1"), call(client, "Refund", "2"), call(scene.client(), "Refund", "3")];
+  const waiting = await until(() => scene.events.filter(({ kind }) => kind === "waiting").length === 3 && scene.events.at(-1));
+  assert.equal(waiting.kind, "waiting");
+  const [only, ...others] = await scene.mine();
+  assert.equal(others.length, 0);
+  assert.equal(only?.holds, 1);
+  await scene.approve(only.id);
+  const answers = await Promise.all(made.map(({ answer }) => answer));
+  assert.deepEqual(answers.map(({ response }) => response).toSorted(), ["done 1", "done 2", "done 3"]);
+});
+
+test("a refusal after the approval is passed on: a call is issued again once", async () => {
+  await using scene = await Scene.open();
+  scene.rule = () => required();
+  const made = call(scene.client());
+  await scene.approve((await scene.event("waiting")).elevation);
+  const answer = await made.answer;
+  assert.deepEqual([answer.status.reason, scene.seen.length], ["ELEVATION_REQUIRED", 2]);
+});
+
+test("a channel that was closed while the call was parked ends it as UNAVAILABLE", async () => {
+  await using scene = await Scene.open();
+  const client = scene.client();
+  const made = call(client);
+  const { elevation } = await scene.event("waiting");
+  client.close();
+  await scene.approve(elevation);
+  const answer = await made.answer;
+  assert.equal(answer.code, status.UNAVAILABLE);
+  assert.match(answer.message, /could not be issued: /);
+});
+
+test("an authority that cannot be reached is said to be unreachable", async () => {
+  await using scene = await Scene.open();
+  const answer = await call(scene.client({ authority: "http://127.0.0.1:1", wait: 500 })).answer;
+  assert.deepEqual([answer.code, answer.status.reason], [status.UNAVAILABLE, "AUTHORITY_UNREACHABLE"]);
+  assert.match(answer.message, /http:\/\/127\.0\.0\.1:1 did not answer/);
+});
+
+test("streams of every kind get the identity, and their refusals are passed on", async () => {
+  await using scene = await Scene.open();
+  const client = scene.client({ identity: async (audience) => scene.identity(audience) });
+  scene.rule = () => undefined;
+  for (const [method, messages, expected] of [
+    ["List", ["a"], "done a"],
+    ["Import", ["a", "b", "c"], "done a+b+c"],
+    ["Chat", ["a", "b", "c"], "done a+done b+done c"],
+  ] as const) {
+    const answer = await stream(client, method, messages);
+    assert.deepEqual([answer.code, answer.response], [status.OK, expected], method);
+    assert.match(String(scene.seen.at(-1)?.metadata.authorization), /^Bearer ey/);
+  }
+  scene.rule = ({ method }) => required({ method });
+  for (const method of ["List", "Import", "Chat"] as const) {
+    const answer = await stream(client, method, ["a", "b"]);
+    assert.deepEqual([answer.code, answer.status.reason], [status.PERMISSION_DENIED, "ELEVATION_REQUIRED"], method);
+  }
+  assert.deepEqual(await scene.mine(), []);
+});
