@@ -13,7 +13,7 @@ import { PolicyBook, type PolicyFile } from "./guards/policies.ts";
 import { GuardRegistry } from "./guards/registry.ts";
 import { GuardLink } from "./guards/sync.ts";
 import { adminHandler } from "./http/admin.ts";
-import { type Listener, listen, type RequestHandler, type ServerTls } from "./http/listen.ts";
+import { type Listener, listen, type RequestHandler, refusePlaintext, type ServerTls } from "./http/listen.ts";
 import { requestHandler } from "./http/requests.ts";
 import { rpcHandler } from "./http/rpc.ts";
 import { DevelopmentIssuer, isForDevelopment, type SignIn } from "./identity/development.ts";
@@ -187,7 +187,10 @@ function loggerOf(given: Logger | false | undefined): Logger {
   return given ?? pino({ level: "warn" }, pino.destination(2));
 }
 
-function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {
+function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls, admin }: AuthorityOptions): void {
+  // Before anything is made or opened.
+  refusePlaintext({ ...at, ...(tls ? { tls } : {}) });
+  if (admin) refusePlaintext(admin);
   if (publicUrl !== undefined && !(URL.canParse(publicUrl) && /^https?:$/.test(new URL(publicUrl).protocol)))
     throw new Error(`the public URL is no http(s) URL: ${publicUrl}`);
   if (dev !== true) return;

@@ -44,13 +44,16 @@ const PEEK_MS = 10_000;
 const IDLE_MS = 5 * 60_000;
 const HTTP2_SETTINGS = { settings: { maxConcurrentStreams: 1024 } } as const;
 
-/** Listens. @throws Error for plaintext beyond loopback; `EADDRINUSE` and others as node:net does. */
+/** @throws Error for plaintext beyond loopback. */
+export function refusePlaintext({ host, tls }: ListenOptions): void {
+  if (tls !== undefined || isLoopbackHost(inUrl(host))) return;
+  throw new Error(`refusing to listen without TLS at ${host}: plaintext is for loopback only; give a certificate and a key`);
+}
+
+/** Listens. @throws Error as {@link refusePlaintext}; `EADDRINUSE` and others as node:net does. */
 export async function listen(options: ListenOptions, handle: RequestHandler): Promise<Listener> {
   const { host, port, tls } = options;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  if (tls === undefined && !isLoopbackHost(shown)) {
-    throw new Error(`refusing to listen without TLS at ${host}: plaintext is for loopback only; give a certificate and a key`);
-  }
+  refusePlaintext(options);
   const connections = new Connections();
   const server = tls ? secureServer(tls, handle, connections) : plainServer(handle, connections);
   await new Promise<void>((resolve, reject) => {
@@ -62,9 +65,13 @@ export async function listen(options: ListenOptions, handle: RequestHandler): Pr
   });
   const address = server.address() as AddressInfo;
   return {
-    url: `${tls ? "https" : "http"}://${shown}:${address.port}`,
+    url: `${tls ? "https" : "http"}://${inUrl(host)}:${address.port}`,
     close: (graceMs) => connections.close(server, graceMs),
   };
+}
+
+function inUrl(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
 }
 
 interface ClosableServer {
