@@ -52,29 +52,16 @@ export function denialOf(refusal: GuardRefusal, call: RefusedCall): Denial {
   };
 }
 
-/** The facts under the names that the catalogue has for them. */
+/** The facts, and what the elevation itself tells. */
 function factsOf({ reason, facts, elevation }: GuardRefusal): Record<string, string> {
-  const { expression, endedAt, ...rest } = facts;
-  const named: Record<string, string> = { ...rest };
-  if (elevation !== undefined) {
-    named.elevation ??= elevation.id;
-    named.entitlement ??= elevation.entitlement;
-  }
-  if (expression !== undefined) named[reason === "CONDITION_NOT_MET" ? "condition" : "expression"] = expression;
-  const endKey = END_KEYS[reason];
-  if (endedAt !== undefined && endKey !== undefined) named[endKey] = endedAt;
-  if (reason === "ELEVATION_PENDING" && elevation?.pendingUntil) named.pendingUntil = isoTime(timestampMs(elevation.pendingUntil));
-  if (reason === "ELEVATION_SCHEDULED" && elevation?.startBy) named.startBy = isoTime(timestampMs(elevation.startBy));
+  const named: Record<string, string> = { ...facts };
+  if (elevation === undefined) return named;
+  named.elevation ??= elevation.id;
+  named.entitlement ??= elevation.entitlement;
+  if (reason === "ELEVATION_PENDING" && elevation.pendingUntil) named.pendingUntil = isoTime(timestampMs(elevation.pendingUntil));
+  if (reason === "ELEVATION_SCHEDULED" && elevation.startBy) named.startBy = isoTime(timestampMs(elevation.startBy));
   return named;
 }
-
-const END_KEYS: Readonly<Partial<Record<GuardRefusal["reason"], string>>> = {
-  ELEVATION_DENIED: "deniedAt",
-  ELEVATION_WITHDRAWN: "withdrawnAt",
-  ELEVATION_LAPSED: "lapsedAt",
-  ELEVATION_ENDED: "endedAt",
-  ELEVATION_REVOKED: "revokedAt",
-};
 
 function offerOf(
   policy: CompiledPolicy,

@@ -38,7 +38,8 @@ export interface KnownElevations {
   readonly ended: readonly Elevation[];
 }
 
-const NONE: KnownElevations = { open: [], ended: [] };
+const NO_ELEVATIONS: readonly Elevation[] = [];
+const NONE: KnownElevations = { open: NO_ELEVATIONS, ended: NO_ELEVATIONS };
 const NO_KEYS: KnownKeys = { grants: new Map(), issuers: new Map() };
 
 /** What a guard knows since its link last had to start afresh. The link fills a new one and swaps it in whole. */
@@ -46,7 +47,7 @@ export class Knowledge {
   readonly audience: string;
   #grantIssuer = "";
   #publicUrl = "";
-  readonly #byName = new Map<string, { open: Elevation[]; ended: Elevation[] }>();
+  readonly #byName = new Map<string, KnownElevations>();
   readonly #byId = new Map<string, Elevation>();
   readonly #endedAtMs = new Map<string, number>();
   readonly #shared = new Shared();
@@ -153,13 +154,13 @@ export class Knowledge {
     if (known !== undefined) this.#remove(known);
     // Without a name, erased or not told, it can be nobody's.
     if (name === "") return known !== undefined;
-    const lean = leanElevation(elevation, this.#shared);
+    const of = this.#byName.get(name) ?? NONE;
+    const lean = leanElevation(elevation, this.#shared, (of.open[0] ?? of.ended[0])?.requester);
     this.#byId.set(lean.id, lean);
-    const of = this.#byName.get(name) ?? { open: [], ended: [] };
-    this.#byName.set(lean.requester?.name ?? name, of);
-    if (isOpen(lean)) of.open.push(lean);
+    // Lists that are replaced instead of grown: most have one entry, and spare room in each would cost more than that.
+    if (isOpen(lean)) this.#byName.set(name, { open: [...of.open, lean], ended: of.ended });
     else {
-      of.ended.push(lean);
+      this.#byName.set(name, { open: of.open, ended: [...of.ended, lean] });
       this.#endedAtMs.set(lean.id, Number(lean.endTime?.seconds ?? 0n) * 1000);
     }
     return true;
@@ -180,12 +181,16 @@ export class Knowledge {
     const name = elevation.requester?.name ?? "";
     const of = this.#byName.get(name);
     if (of === undefined) return;
-    for (const list of [of.open, of.ended]) {
-      const at = list.indexOf(elevation);
-      if (at >= 0) list.splice(at, 1);
-    }
-    if (of.open.length + of.ended.length === 0) this.#byName.delete(name);
+    const open = without(of.open, elevation);
+    const ended = without(of.ended, elevation);
+    if (open.length + ended.length === 0) this.#byName.delete(name);
+    else this.#byName.set(name, { open, ended });
   }
+}
+
+function without(list: readonly Elevation[], elevation: Elevation): readonly Elevation[] {
+  if (!list.includes(elevation)) return list;
+  return list.length === 1 ? NO_ELEVATIONS : list.filter((each) => each !== elevation);
 }
 
 /** Whether an elevation can still permit, now or later. */

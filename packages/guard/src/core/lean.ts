@@ -1,16 +1,15 @@
 // Elevations as a guard keeps them: what decides, and nothing else, with equal parts held once.
 // Never judges one.
 
-import { type Elevation, ElevationSchema, type Principal, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { type Elevation, ElevationSchema, ElevationState, type Principal, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Parts that many elevations have in common: method lists, texts, principals. */
+/** Parts that many elevations have in common: texts and lists of methods. */
 export class Shared {
   readonly #texts = new Map<string, string>();
   readonly #methods = new Map<string, string[]>();
-  readonly #principals = new Map<string, WeakRef<Principal>>();
 
   text(text: string): string {
     const known = this.#texts.get(text);
@@ -25,14 +24,6 @@ export class Shared {
     this.#methods.set(key, known);
     return known;
   }
-
-  principal(principal: Principal): Principal {
-    const known = this.#principals.get(principal.name)?.deref();
-    if (known !== undefined) return known;
-    const lean = create(PrincipalSchema, { name: principal.name, kind: principal.kind });
-    this.#principals.set(lean.name, new WeakRef(lean));
-    return lean;
-  }
 }
 
 const NOTHING = create(ElevationSchema);
@@ -40,7 +31,7 @@ const NO_STAGES = NOTHING.stages;
 const NO_VOTES = NOTHING.votes;
 
 /** The parts of an elevation that a decision reads. Lists and bytes that are empty are one and the same object: not to be changed. */
-export function leanElevation(from: Elevation, shared: Shared): Elevation {
+export function leanElevation(from: Elevation, shared: Shared, requester: Principal | undefined): Elevation {
   const lean: Elevation = {
     $typeName: NOTHING.$typeName,
     id: from.id,
@@ -60,21 +51,27 @@ export function leanElevation(from: Elevation, shared: Shared): Elevation {
     keyThumbprint: from.keyThumbprint.length === 0 ? NO_BYTES : from.keyThumbprint,
     run: "",
     holds: 0,
-    policyVersion: from.policyVersion,
+    policyVersion: 0n,
     revision: from.revision,
     presentation: from.presentation,
     streamExpiry: from.streamExpiry,
     mayDecide: false,
   };
-  if (from.requester) lean.requester = shared.principal(from.requester);
-  if (from.startTime) lean.startTime = from.startTime;
-  if (from.pendingUntil) lean.pendingUntil = from.pendingUntil;
-  if (from.startBy) lean.startBy = from.startBy;
-  if (from.windowStart) lean.windowStart = from.windowStart;
-  if (from.windowEnd) lean.windowEnd = from.windowEnd;
-  if (from.endTime) lean.endTime = from.endTime;
-  if (from.payloadUseTime) lean.payloadUseTime = from.payloadUseTime;
-  if (from.drain) lean.drain = from.drain;
-  if (from.duration) lean.duration = from.duration;
+  if (from.requester) lean.requester = requester ?? create(PrincipalSchema, { name: from.requester.name, kind: from.requester.kind });
+  // Of the three clocks only the one that is running.
+  if (from.state === ElevationState.PENDING) copyTimes(lean, from, ["pendingUntil"]);
+  else if (from.state === ElevationState.SCHEDULED) copyTimes(lean, from, ["startTime", "startBy"]);
+  else if (from.state === ElevationState.ACTIVE) copyTimes(lean, from, ["windowStart", "windowEnd"]);
+  else copyTimes(lean, from, from.endTime === undefined ? ["windowEnd"] : ["endTime"]);
+  copyTimes(lean, from, ["payloadUseTime"]);
   return lean;
+}
+
+type Times = "pendingUntil" | "startTime" | "startBy" | "windowStart" | "windowEnd" | "endTime" | "payloadUseTime";
+
+function copyTimes(to: Elevation, from: Elevation, names: readonly Times[]): void {
+  for (const name of names) {
+    const time = from[name];
+    if (time !== undefined) to[name] = time;
+  }
 }

@@ -43,13 +43,13 @@ export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, st
     case "ELEVATION_ENDED":
       return { says: `elevation ${elevation} for ${method} was handed back${at(facts.endedAt)}.`, ...ask };
     case "ELEVATION_REVOKED":
-      return { says: `elevation ${elevation} for ${method} was revoked${at(facts.revokedAt)}.`, ...look("show") };
+      return { says: `elevation ${elevation} for ${method} was revoked${at(facts.endedAt)}.`, ...look("show") };
     case "CONDITION_NOT_MET":
-      return { says: `this request to ${method} does not meet: ${facts.condition ?? "its condition"}.`, ...look("show") };
+      return { says: `this request to ${method} does not meet: ${facts.expression ?? "its condition"}.`, ...look("show") };
     case "POLICY_MISCONFIGURED":
       return { says: `a rule for ${method} cannot be enforced: ${facts.problem ?? "unknown"}.`, ...explain(reason) };
     case "NOT_ELIGIBLE":
-      return { says: `no entitlement lets ${principal?.name ?? "the caller"} ask for ${method}.`, run: "brevet whoami" };
+      return { says: `no entitlement lets ${principal?.name ?? "the caller"} ask for ${method}.`, ...explain(reason) };
     case "METHOD_FORBIDDEN":
       return { says: `the policy of ${call.audience} forbids ${method}, or does not list it.`, ...explain(reason) };
     case "GRANT_EXPIRED":
@@ -59,13 +59,13 @@ export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, st
     case "GRANT_PAYLOAD_MISMATCH":
       return { says: `the approval covers one exact request to ${method}: this is another, or it was used.`, ...ask };
     case "IDENTITY_MISSING":
-      return { says: `${method} needs \`authorization: Bearer <token>\`, and none came${why(facts.problem)}.`, run: "brevet login" };
+      return { says: `${method} needs \`authorization: Bearer <token>\`, and none came${why(facts.problem)}.`, ...explain(reason) };
     case "IDENTITY_EXPIRED":
-      return { says: `the identity token ended${at(facts.expiredAt)}.`, run: "brevet login" };
+      return { says: `the identity token ended${at(facts.expiredAt)}: sign in again, or renew it.` };
     case "IDENTITY_NOT_YET_VALID":
-      return { says: `the identity token is valid from ${facts.validFrom ?? "later"}.`, run: "brevet doctor" };
+      return { says: `the identity token is valid from ${facts.validFrom ?? "later"}.`, ...explain(reason) };
     case "IDENTITY_AUDIENCE_MISMATCH":
-      return { says: `the identity token is not for ${facts.expectedAudience ?? "this service"}.`, run: "brevet whoami" };
+      return { says: `the identity token is not for ${facts.expectedAudience ?? "this service"}.`, run: "brevet token inspect -" };
     case "REQUEST_QUOTA_EXCEEDED":
       return { says: "too many tokens from this peer failed their checks; new ones have to wait a moment." };
     default:

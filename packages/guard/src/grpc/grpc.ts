@@ -7,7 +7,7 @@ import type { Knowledge } from "../core/knowledge.ts";
 import type { GuardTls, IdentitySource } from "../link/connection.ts";
 import { DecisionLog } from "../link/decisions.ts";
 import { Link } from "../link/link.ts";
-import { type GuardLogger, jsonLogger } from "../log/logger.ts";
+import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
 import { type EnforcementOptions, guardedCall } from "./enforce.ts";
 import { type DecisionEvent, Recorder } from "./record.ts";
 
@@ -81,7 +81,8 @@ class GrpcGuard implements Guard {
   readonly #ready = Promise.withResolvers<void>();
 
   constructor(options: GuardOptions) {
-    const { audience, authorityAudience = DEFAULT_AUTHORITY_AUDIENCE, clock = systemClock, logger = jsonLogger() } = options;
+    const { audience, authorityAudience = DEFAULT_AUTHORITY_AUDIENCE, clock = systemClock } = options;
+    const logger = steadyLogger(options.logger ?? jsonLogger());
     if (audience === authorityAudience) throw new TypeError(`${audience} is the authority's own audience, and no service's`);
     this.#audience = audience;
     const decisions = new DecisionLog({ audience, newId });

@@ -17,3 +17,15 @@ export function jsonLogger(write: (line: string) => void = (line) => process.std
   };
   return { info: line(LEVELS.info), warn: line(LEVELS.warn), error: line(LEVELS.error) };
 }
+
+/** The same logger, whose failures stop nothing: a full disk is no reason to answer a call differently. */
+export function steadyLogger(logger: GuardLogger): GuardLogger {
+  const steady = (level: "info" | "warn" | "error") => (fields: object, message: string) => {
+    try {
+      logger[level](fields, message);
+    } catch {
+      // There is nowhere to say so.
+    }
+  };
+  return { info: steady("info"), warn: steady("warn"), error: steady("error") };
+}
