@@ -104,7 +104,8 @@ async function prepared(rules: number, elevations: number, shown: "identity" | "
       jti: "gnt_bench",
       elevation: elevation(0).id,
       rev: "5",
-      authorization_details: [{ type: "grpc_method", actions: ["bench.v1.Bench0/Call"] }],
+      window_end: seconds + 600,
+      authorization_details: [{ type: "grpc_method", actions: ["bench.v1.Bench0/Call"], entitlement: elevation(0).entitlement }],
     },
     grantKey,
   );

@@ -27,14 +27,14 @@ export function isOpenForVotes(state: Elevation): boolean {
 }
 
 /**
- * The votes that count in the round that is open: all while PENDING; for an extension those cast since it was asked for, which are the
- * last ones, as many as the stages have counted.
+ * The votes that count in the round that is open: those for the elevation while it is PENDING; for an extension those for extensions
+ * that were cast since it was asked for, which are the last ones, as many as the stages have counted.
  */
 export function countingVotes(state: Elevation): Vote[] {
   const live = state.votes.filter((vote) => !vote.voided);
-  if (state.extensionEnd === undefined) return live;
+  if (state.extensionEnd === undefined) return live.filter((vote) => !vote.extension);
   const counted = state.stages.reduce((sum, stage) => sum + stage.approved, 0);
-  const approvals = live.filter((vote) => vote.kind === VoteKind.APPROVE);
+  const approvals = live.filter((vote) => vote.extension && vote.kind === VoteKind.APPROVE);
   return approvals.slice(approvals.length - counted);
 }
 

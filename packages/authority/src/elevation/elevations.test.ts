@@ -287,7 +287,11 @@ test(
     assert.equal(check.claims.sub, "user:rita@test");
     assert.equal(check.claims.elevation, id);
     assert.equal(check.claims.rev, `${elevation.revision}`);
-    assert.deepEqual(check.claims.authorization_details[0]?.actions, [METHOD]);
+    const [detail] = check.claims.authorization_details;
+    assert.deepEqual([detail.actions, detail.entitlement, detail.condition, detail.payload], [[METHOD], "refund", undefined, undefined]);
+    assert.equal(check.claims.window_end, (START + 10 * MINUTE) / 1000);
+    const behind = verifyGrant(grant, { keys, issuer: ISSUER, audience: AUDIENCE, nowMs: START - 400, errorMs: 500 });
+    assert.ok(behind.ok, "a guard whose clock is a little behind takes it at once");
     const other = await authority.elevations.issueGrant(authority.caller("user:ana@test"), ask());
     assert.equal(other.ok ? "" : other.denial.reason, "ROLE_REQUIRED");
     authority.clock.turn(10 * MINUTE);
@@ -312,6 +316,10 @@ test(
     assert.equal(claims.cnf?.jkt, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     const stolen = await authority.elevations.issueGrant(authority.caller("user:rita@test"), ask(keyJwk.replace("11q", "22q")));
     assert.equal(stolen.ok ? "" : stolen.denial.reason, "REQUEST_INVALID");
+    const records = await authority.log.store.entries(0n, { elevation: id });
+    const entries = records.map((record) => fromBinary(LogEntrySchema, record.entry).event);
+    const issued = entries.findLast((event) => event.case === "grantIssued");
+    assert.equal(Buffer.from(issued?.value.keyThumbprint ?? []).toString("base64url"), claims.cnf?.jkt);
   }),
 );
 

@@ -19,19 +19,20 @@ import type {
 import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { type Grants, grantEndMs } from "../issuer/grants.ts";
+import { type GrantedTerms, type Grants, grantEndMs } from "../issuer/grants.ts";
 import type { Log, LogTransaction } from "../log/log.ts";
+import { audienceAsked } from "./audience.ts";
 import { type Answer, type Caller, notFound, readerOf } from "./caller.ts";
 import type { Outcome } from "./decide.ts";
-import { execute, executeRequest, questionOf } from "./execute.ts";
+import { boundPayload, execute, executeRequest, questionOf } from "./execute.ts";
 import { type CurrentPolicies, currentPolicy, PolicyBehind, type PolicyOf, type VersionedPolicy } from "./policies.ts";
-import { invalid, type Refusal, refuse } from "./refusal.ts";
+import { invalid, type Refusal, refuse, refuseState } from "./refusal.ts";
 import { isRepeat, isSameRequest } from "./repeat.ts";
 import { keyThumbprint } from "./request.ts";
 import { mayRead, type Reader, reveal, revealToGuard } from "./reveal.ts";
 import { type Revocation, revokeAll } from "./revocation.ts";
 import type { Command } from "./rule.ts";
-import { requestId, sameBytes } from "./terms.ts";
+import { requestId } from "./terms.ts";
 
 /** What {@link Elevations.request} answers. */
 export interface Requested {
@@ -55,7 +56,7 @@ interface Recorded {
   /** The requester's name. */
   readonly name: string;
   readonly nowMs: number;
-  readonly bound: Uint8Array;
+  readonly terms: GrantedTerms;
 }
 
 /** What {@link Elevations} stands on. */
@@ -83,9 +84,12 @@ export class Elevations {
   }
 
   /** Opens an elevation, or takes a hold on the one that the same question opened. */
-  async request(caller: Caller, message: ElevationServiceRequestRequest): Promise<Answer<Requested>> {
-    const id = requestId(message.requestId);
+  async request(caller: Caller, asked: ElevationServiceRequestRequest): Promise<Answer<Requested>> {
+    const id = requestId(asked.requestId);
     if (!id.ok) return id;
+    const audience = audienceAsked(asked, caller, this.#options.policies);
+    if (!audience.ok) return audience;
+    const message = { ...asked, audience: audience.value };
     return this.#write(async (tx, policyOf): Promise<Answer<Requested>> => {
       const policy = await policyOf(message.audience);
       const facts = caller.principalFor(message.audience);
@@ -155,19 +159,21 @@ export class Elevations {
       const reader = await readerOf(tx, facts);
       if (!facts || !reader || !mayRead(state, reader, policy?.policy)) return notFound(message.id);
       if (message.audience !== "" && message.audience !== state.audience) return noExchange(message.audience, state);
-      const bound = state.keyThumbprint.length > 0 ? state.keyThumbprint : key.value;
-      if (key.value.length > 0 && !sameBytes(bound, key.value)) return invalid("key_jwk", `${state.id} is bound to another key`);
+      if (key.value.length > 0 && state.keyThumbprint.length > 0)
+        return invalid("key_jwk", `${state.id} is bound to a key already; leave it out`);
+      const terms = await grantedTerms(tx, state, state.keyThumbprint.length > 0 ? state.keyThumbprint : key.value);
+      if (!terms.ok) return terms;
       const earlier = reader.id === "" ? undefined : await tx.request(reader.id, message.requestId);
       if (earlier && earlier.elevation !== state.id) return reused(message.requestId);
       const grant = newId("gnt");
       const around = { policy, facts, requestId: earlier ? "" : message.requestId, isWaiting: this.#options.isWaiting };
-      const outcome = await execute(tx, { kind: "grant", grant: { id: grant, kid: signer.kid } }, state, around);
+      const outcome = await execute(tx, { kind: "grant", grant: { id: grant, kid: signer.kid, key: terms.value.key } }, state, around);
       if (!outcome.ok || outcome.state === undefined) return refused(outcome);
-      return { ok: true, value: { elevation: outcome.state, grant, name: facts.name, nowMs: tx.nowMs, bound } };
+      return { ok: true, value: { elevation: outcome.state, grant, name: facts.name, nowMs: tx.nowMs, terms: terms.value } };
     });
     if (!recorded.ok) return recorded;
-    const { elevation, grant, name, nowMs, bound } = recorded.value;
-    const token = grants.sign({ elevation, grant, principal: name, issuedMs: nowMs, key: bound }, signer);
+    const { elevation, grant, name, nowMs, terms } = recorded.value;
+    const token = grants.sign({ elevation, grant, principal: name, issuedMs: nowMs, ...terms }, signer);
     return {
       ok: true,
       value: { grant: token, expireMs: grantEndMs(elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0, nowMs), elevation },
@@ -190,7 +196,7 @@ export class Elevations {
       if (earlier) {
         const [record] = await tx.entries(earlier.revision - 1n, { limit: 1 });
         const entry = record && fromBinary(LogEntrySchema, record.entry);
-        if (!entry || !isRepeat(command, state.id, entry)) return reused(command.message.requestId);
+        if (!entry || !isRepeat(command, state.id, entry, await boundPayload(tx, state))) return reused(command.message.requestId);
         return { ok: true, value: await show(state) };
       }
       const around = { policy, facts, requestId: command.message.requestId, isWaiting: this.#options.isWaiting };
@@ -207,8 +213,8 @@ export class Elevations {
     policy: VersionedPolicy | undefined,
   ): Promise<Answer<Requested>> {
     const state = id === "" ? undefined : await tx.elevation(id);
-    const question = state && (await questionOf(tx, id));
-    if (!state || !question || !isSameRequest(message, state.audience, question.asked, question.reason)) return reused(message.requestId);
+    const question = state && (await questionOf(tx, state));
+    if (!state || !question || !isSameRequest(message, question)) return reused(message.requestId);
     const { epoch, revision } = await tx.head();
     return {
       ok: true,
@@ -241,6 +247,21 @@ export class Elevations {
       }
     }
   }
+}
+
+/** What a grant says of the terms that were approved. An erased one permits nothing, so there is nothing to grant. */
+async function grantedTerms(view: LogTransaction, state: Elevation, key: Uint8Array): Promise<Answer<GrantedTerms>> {
+  const { condition, payloadDigest } = state;
+  const sealed = [condition, payloadDigest].filter((each) => each !== undefined);
+  const openings = await view.openings(sealed.map(({ commitment }) => commitment));
+  const of = (commitment: Uint8Array) => openings.get(Buffer.from(commitment).toString("hex"));
+  const source = condition && of(condition.commitment);
+  const payload = payloadDigest && of(payloadDigest.commitment);
+  if (condition && source === undefined)
+    return refuseState(state, "POLICY_MISCONFIGURED", `the condition of ${state.id} has been erased; it permits nothing any more`);
+  if (payloadDigest && payload === undefined)
+    return refuseState(state, "GRANT_PAYLOAD_MISMATCH", `which request ${state.id} was approved for has been erased`);
+  return { ok: true, value: { key, condition: source ? Buffer.from(source).toString("utf8") : "", payload: payload ?? new Uint8Array() } };
 }
 
 function refused(outcome: Outcome): { readonly ok: false; readonly denial: Refusal } {

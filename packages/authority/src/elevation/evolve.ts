@@ -5,6 +5,8 @@ import {
   type Elevation,
   ElevationSchema,
   ElevationState,
+  type PersonalBytes,
+  PersonalBytesSchema,
   type PersonalText,
   PersonalTextSchema,
   PrincipalSchema,
@@ -18,8 +20,8 @@ import { clone, create } from "@bufbuild/protobuf";
 import { durationMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 
 /**
- * The elevation after an entry that concerns it. Pure: `state` stays as it is. `Principal.id` and `PersonalText.commitment` are set,
- * names, kinds and texts are not: see reveal.ts.
+ * The elevation after an entry that concerns it. Pure: `state` stays as it is. `Principal.id` and commitments are set, names, kinds, texts
+ * and bytes are not: see reveal.ts.
  *
  * While an extension waits for approval, `stage` and `Stage.approved` count its votes, from 0 again.
  *
@@ -70,16 +72,13 @@ function requested(entry: LogEntry, event: ElevationRequested): Elevation {
     requester: create(PrincipalSchema, { id: event.requester }),
     method: event.method,
     methods: [...event.methods],
-    condition: event.condition,
     startMode: event.startMode,
     stages: event.stages.map((stage) =>
       create(StageSchema, { approvers: stage.approvers.map((approver) => sealedText(approver)), quorum: stage.quorum }),
     ),
     automatic: event.automatic,
     breakGlass: event.breakGlass,
-    payloadDigest: event.payloadDigest,
     keyThumbprint: event.keyThumbprint,
-    run: event.run,
     holds: 1,
     policyVersion: event.policyVersion,
     revision: entry.revision,
@@ -90,6 +89,10 @@ function requested(entry: LogEntry, event: ElevationRequested): Elevation {
   state.createTime = timestampFromMs(at);
   if (event.initiator !== "") state.initiator = create(PrincipalSchema, { id: event.initiator });
   if (event.reason) state.reason = sealedText(event.reason);
+  if (event.condition) state.condition = sealedText(event.condition);
+  if (event.run) state.run = sealedText(event.run);
+  if (event.payloadDigest) state.payloadDigest = sealedBytes(event.payloadDigest);
+  if (event.payload) state.payload = sealedBytes(event.payload);
   if (event.duration) state.duration = event.duration;
   if (event.startTime) state.startTime = event.startTime;
   if (event.pending) state.pendingUntil = timestampFromMs(at + durationMs(event.pending));
@@ -147,11 +150,12 @@ function apply(state: Elevation, entry: LogEntry): void {
     case "elevationExtended":
       if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
       return extensionOver(state);
-    case "extensionRefused":
+    case "extensionClosed":
       return extensionOver(state);
     case "elevationNarrowed":
       state.methods = [...event.value.methods];
       if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
+      if (event.value.duration) state.duration = event.value.duration;
       return;
     case "payloadUsed":
       state.payloadUseTime = timestampFromMs(entryMs(entry));
@@ -176,6 +180,7 @@ function voted(state: Elevation, entry: LogEntry, event: VoteCast): void {
     stage: event.stage,
     time: timestampFromMs(entryMs(entry)),
     revision: entry.revision,
+    extension: event.extension,
   });
   if (event.comment) vote.comment = sealedText(event.comment);
   if (event.narrowedDuration) {
@@ -195,6 +200,7 @@ function voided(state: Elevation, event: VotesVoided): void {
     if (vote.voided || !event.votes.includes(vote.revision)) continue;
     vote.voided = true;
     const stage = state.stages[vote.stage];
+    if (vote.extension !== (state.extensionEnd !== undefined)) continue;
     if (vote.kind === VoteKind.APPROVE && stage !== undefined && stage.approved > 0) stage.approved -= 1;
   }
   state.stage = openStage(state);
@@ -221,6 +227,10 @@ function extensionOver(state: Elevation): void {
 
 function sealedText(sealed: Sealed): PersonalText {
   return create(PersonalTextSchema, { commitment: sealed.commitment });
+}
+
+function sealedBytes(sealed: Sealed): PersonalBytes {
+  return create(PersonalBytesSchema, { commitment: sealed.commitment });
 }
 
 function commented(sealed: Sealed | undefined): PersonalText | undefined {

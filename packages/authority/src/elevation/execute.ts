@@ -4,7 +4,7 @@
 import type { PrincipalFacts } from "@brevet/policy";
 import type { NewId } from "@brevet/protocol";
 import { type Elevation, type ElevationServiceRequestRequest, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
-import { type ElevationRequested, type LogEntry, LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
+import { type LogEntry, LogEntrySchema, type Sealed } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
@@ -37,8 +37,10 @@ export async function execute(
     const context = await contextFor(tx, around, actorId, names);
     const termsRevision =
       command.kind === "approve" || command.kind === "deny" ? await termsChange(tx, state, command.message.seenRevision) : 0n;
-    const extendMaxMs = command.kind === "extend" ? await extendMax(tx, state.id) : 0;
-    return decide(command, state, { ...context, callerWaiting: around.isWaiting(state.id), termsRevision, extendMaxMs });
+    const extendMaxMs = command.kind === "extend" ? await extendMax(tx, state) : 0;
+    const bound = command.kind === "approve" || command.kind === "start" ? await boundPayload(tx, state) : undefined;
+    const more = { callerWaiting: around.isWaiting(state.id), termsRevision, extendMaxMs, payloadDigest: bound };
+    return decide(command, state, { ...context, ...more });
   };
   const { outcome, actorId } = await judgeAs(tx, around.facts, judge);
   append(tx, outcome, state, actorId, around.requestId);
@@ -65,6 +67,7 @@ export async function executeRequest(
       callerWaiting: message.waiting,
       termsRevision: 0n,
       extendMaxMs: 0,
+      payloadDigest: undefined,
     });
   };
   if (message.validateOnly) return judge(facts ? await knownId(tx, facts.name) : "");
@@ -107,7 +110,7 @@ async function contextFor(
   { policy, facts }: Surroundings,
   actorId: string,
   names: ReadonlyMap<string, string>,
-): Promise<Omit<Context, "callerWaiting" | "termsRevision" | "extendMaxMs">> {
+): Promise<Omit<Context, "callerWaiting" | "termsRevision" | "extendMaxMs" | "payloadDigest">> {
   const { revision } = await tx.head();
   return {
     nowMs: tx.nowMs,
@@ -138,25 +141,35 @@ async function backgroundOf(
   const same = { requester, audience, entitlement };
   const open: Question[] = [];
   for (const state of await view.elevations({ ...same, states: [PENDING, SCHEDULED, ACTIVE] })) {
-    const asked = await questionOf(view, state.id);
-    if (asked) open.push({ state, ...asked });
+    const asked = await questionOf(view, state);
+    if (asked) open.push(asked);
   }
   const denied = await view.elevations({ ...same, states: [DENIED], limit: 10 });
   const used = await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] });
   return { initiator, open, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
 }
 
-/** What an elevation was asked with: its first entry, and the reason while it is kept. */
-export async function questionOf(view: View, id: string): Promise<{ asked: ElevationRequested; reason: string | undefined } | undefined> {
-  const [record] = await view.entries(0n, { elevation: id, limit: 1 });
+/** What an elevation was asked with: its first entry, and what is sealed in it while it is kept. */
+export async function questionOf(view: View, state: Elevation): Promise<Question | undefined> {
+  const [record] = await view.entries(0n, { elevation: state.id, limit: 1 });
   if (record === undefined) return undefined;
   const { event } = fromBinary(LogEntrySchema, record.entry);
   if (event.case !== "elevationRequested") return undefined;
   const asked = event.value;
-  if (!asked.reason) return { asked, reason: "" };
-  const openings = await view.openings([asked.reason.commitment]);
-  const value = openings.get(Buffer.from(asked.reason.commitment).toString("hex"));
-  return { asked, reason: value && Buffer.from(value).toString("utf8") };
+  const sealed = [asked.reason, asked.run, asked.payloadDigest].filter((each) => each !== undefined);
+  const openings = await view.openings(sealed.map(({ commitment }) => commitment));
+  const bytes = (each: Sealed | undefined) => (each ? openings.get(Buffer.from(each.commitment).toString("hex")) : new Uint8Array());
+  const text = (each: Sealed | undefined) => {
+    const value = bytes(each);
+    return value && Buffer.from(value).toString("utf8");
+  };
+  return { state, asked, reason: text(asked.reason), run: text(asked.run), payloadDigest: bytes(asked.payloadDigest) };
+}
+
+/** SHA-256 of the one request that an elevation covers; undefined once erased, or where it covers no exact request. */
+export async function boundPayload(view: Pick<View, "openings">, { payloadDigest }: Elevation): Promise<Uint8Array | undefined> {
+  if (payloadDigest === undefined) return undefined;
+  return (await view.openings([payloadDigest.commitment])).get(Buffer.from(payloadDigest.commitment).toString("hex"));
 }
 
 /** Whether an entry changes what people vote on, so that a vote for what stood before must not count. */
@@ -173,8 +186,8 @@ async function termsChange(view: View, state: Elevation, seen: bigint): Promise<
   return changes.at(-1)?.revision ?? seen;
 }
 
-async function extendMax(view: View, id: string): Promise<number> {
-  const asked = (await questionOf(view, id))?.asked.extendMax;
+async function extendMax(view: View, state: Elevation): Promise<number> {
+  const asked = (await questionOf(view, state))?.asked.extendMax;
   return asked ? durationMs(asked) : 0;
 }
 

@@ -92,7 +92,7 @@ after(() => {
     "voteCast",
     "extensionRequested",
     "elevationExtended",
-    "extensionRefused",
+    "extensionClosed",
     "elevationReviewed",
   ];
   assert.deepEqual(

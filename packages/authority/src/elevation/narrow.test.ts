@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { RevokeCause } from "@brevet/protocol/brevet/v1/log";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { countingVotes } from "./approvers.ts";
 import { METHOD, MINUTE, minutes, opened, PAYOUT, POLICY, START, World } from "./testdata/world.ts";
 
 const PAIR = { method: METHOD, entitlement: "pair", reason: "INC-1" } as const;
@@ -144,7 +145,7 @@ test("an extension that waits is refused where extending was taken away", () => 
   opened(world.run("extend", "user:rita@test", id, { by: minutes(15) }));
   world.apply(changed("extend: { max: 40m, approval: same }", "extend: { max: 20m, approval: same }"));
   assert.equal(world.state(id).extensionEnd, undefined);
-  assert.ok(world.events(id).includes("extensionRefused"));
+  assert.ok(world.events(id).includes("extensionClosed"));
   assert.equal(world.state(id).state, ElevationState.ACTIVE);
 });
 
@@ -154,4 +155,48 @@ test("what is final stays as it ended", () => {
   opened(world.run("end", "user:rita@test", id));
   world.apply(changed(PAIR_BLOCK, ""));
   assert.equal(world.state(id).state, ElevationState.ENDED);
+});
+
+test("a shorter max shortens a window that has not started, and voters have to look again", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", { ...PAIR, duration: minutes(20) }));
+  const seenRevision = world.state(id).revision;
+  world.apply(inPair("max: 30m }", "max: 12m }"));
+  const { state, duration, methods, windowEnd } = world.state(id);
+  assert.equal(state, ElevationState.PENDING);
+  assert.equal(duration && durationMs(duration), 12 * MINUTE);
+  assert.deepEqual([methods, windowEnd], [[PAYOUT, METHOD], undefined]);
+  const late = world.run("approve", "user:ana@test", id, { seenRevision });
+  assert.equal(late.ok ? "" : late.denial.reason, "REVISION_CHANGED");
+});
+
+test("votes for an extension are told from those for the elevation, and only those of the open round count", () => {
+  const world = new World(inPair("approval: none", "approval: same"));
+  const id = active(world, 10);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
+  opened(world.run("approve", "user:ana@test", id));
+  opened(world.run("approve", "user:cy@test", id));
+  assert.deepEqual(
+    world.state(id).votes.map((vote) => vote.extension),
+    [false, false, true, true],
+  );
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
+  opened(world.run("approve", "user:ana@test", id));
+  assert.deepEqual(
+    countingVotes(world.state(id)).map((vote) => vote.revision),
+    [world.state(id).revision],
+  );
+});
+
+test("a vote says which right it was cast with", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", PAIR));
+  opened(world.run("approve", "user:bo@test", id));
+  const event = world.entries.at(-1)?.event;
+  assert.ok(event?.case === "voteCast");
+  assert.equal(world.text(event.value.selector?.commitment), "group:oncall");
+  assert.deepEqual(
+    event.value.groups.map((group) => world.text(group.commitment)),
+    ["group:oncall", "group:leads"],
+  );
 });

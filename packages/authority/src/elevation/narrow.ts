@@ -5,12 +5,13 @@ import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/eleva
 import {
   ElevationNarrowedSchema,
   ElevationRevokedSchema,
-  ExtensionRefusedSchema,
+  ExtensionCloseCause,
+  ExtensionClosedSchema,
   RevokeCause,
   VotesVoidedSchema,
 } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
-import { durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
 import { countingVotes, isOpenForVotes, stageSelectors } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
@@ -32,14 +33,17 @@ export function narrow(
   if (endMs !== undefined && endMs <= context.nowMs)
     return revoked(`the policy now allows ${state.entitlement} for less than it has run`, context);
   const events: Event[] = [];
-  if (methods.length < state.methods.length || endMs !== undefined) {
+  const lengthMs = allowedLengthMs(state, entitlement);
+  if (methods.length < state.methods.length || endMs !== undefined || lengthMs !== undefined) {
     const value = create(ElevationNarrowedSchema, { methods, policyVersion: context.policyVersion });
     if (endMs !== undefined) value.windowEnd = timestampFromMs(endMs);
+    if (lengthMs !== undefined) value.duration = durationFromMs(lengthMs);
     events.push({ case: "elevationNarrowed", value });
   }
   if (!isOpenForVotes(state)) return happens(...events);
   if (state.extensionEnd !== undefined && !mayStillExtend(state, entitlement, endMs)) {
-    return happens(...events, { case: "extensionRefused", value: create(ExtensionRefusedSchema) });
+    const closed = create(ExtensionClosedSchema, { cause: ExtensionCloseCause.POLICY });
+    return happens(...events, { case: "extensionClosed", value: closed });
   }
   const votes = votesLost(previous, state, entitlement, context);
   if (votes.length > 0)
@@ -87,6 +91,12 @@ function allowedEndMs(state: Elevation, entitlement: Entitlement): number | unde
   const mayBe =
     extended && entitlement.extend.approval !== "never" ? Math.max(entitlement.maxMs, entitlement.extend.maxMs) : entitlement.maxMs;
   return startMs + mayBe < endMs ? startMs + mayBe : undefined;
+}
+
+/** The shorter window that a shorter max makes of one that has not started; undefined if it may keep its length. */
+function allowedLengthMs(state: Elevation, entitlement: Entitlement): number | undefined {
+  if (state.state === ElevationState.ACTIVE || !state.duration || durationMs(state.duration) <= entitlement.maxMs) return undefined;
+  return entitlement.maxMs;
 }
 
 function mayStillExtend(state: Elevation, entitlement: Entitlement, cutMs: number | undefined): boolean {

@@ -11,6 +11,8 @@ export interface VersionedPolicy {
 /** The compiled policies, kept current by whoever follows the log. */
 export interface CurrentPolicies {
   current(audience: string): VersionedPolicy | undefined;
+  /** Audiences that have a policy. */
+  audiences(): readonly string[];
 }
 
 /** Answers with an audience's policy inside a write. */

@@ -31,7 +31,7 @@ export class ReadableElevations {
   /** One elevation, as it is now. */
   async get(caller: Caller, id: string): Promise<Answer<Elevation>> {
     const state = id.startsWith("elv_") ? await this.#view.elevation(id) : undefined;
-    const shown = state && (await this.show(caller, state));
+    const shown = state && (await this.show(caller, state, undefined, "whole"));
     return shown ? { ok: true, value: shown } : notFound(id);
   }
 
@@ -63,14 +63,19 @@ export class ReadableElevations {
   }
 
   /** An elevation as this caller sees it; undefined where the caller may not read it, or the filter is about others. For watches. */
-  async show(caller: Caller, state: Elevation, filter?: ElevationFilter): Promise<Elevation | undefined> {
+  async show(
+    caller: Caller,
+    state: Elevation,
+    filter?: ElevationFilter,
+    detail: "whole" | "listed" = "listed",
+  ): Promise<Elevation | undefined> {
     if (filter && !concerns(filter, state)) return undefined;
     const reader = await readerOf(this.#view, caller.principalFor(state.audience));
     const policy = this.#policies.current(state.audience)?.policy;
     if (!reader || !mayRead(state, reader, policy)) return undefined;
     if (filter?.mine && state.requester?.id !== reader.id) return undefined;
     if (filter?.decidable && !mayDecide(state, reader, policy)) return undefined;
-    const shown = await reveal(state, reader, policy, this.#view);
+    const shown = await reveal(state, reader, policy, this.#view, detail);
     return filter && filter.principal !== "" && shown.requester?.name !== filter.principal ? undefined : shown;
   }
 

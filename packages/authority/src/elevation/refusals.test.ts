@@ -414,6 +414,27 @@ const cases: readonly Case[] = [
     says: ["elv_1", "another request"],
   },
   {
+    promise: "a bound approval whose digest was erased starts nothing",
+    act: (world) => {
+      const id = opened(world.request("user:sam@test", { method: MIGRATE, payload, payloadDigest: digest }));
+      opened(world.run("approve", "user:ana@test", id, { payloadDigest: digest }));
+      world.erase(world.state(id).payloadDigest?.commitment ?? new Uint8Array());
+      return world.run("start", "workload:guard", id, { payloadDigest: digest });
+    },
+    reason: "GRANT_PAYLOAD_MISMATCH",
+    says: ["elv_1", "erased"],
+  },
+  {
+    promise: "only a guard uses up a bound approval",
+    act: (world) => {
+      const id = opened(world.request("user:sam@test", { method: MIGRATE, payload, payloadDigest: digest }));
+      opened(world.run("approve", "user:ana@test", id, { payloadDigest: digest }));
+      return world.run("start", "user:sam@test", id, { payloadDigest: digest });
+    },
+    reason: "ROLE_REQUIRED",
+    says: ["elv_1", "guard", "user:sam@test"],
+  },
+  {
     promise: "an extension goes to the policy's max and no further",
     act: (world) => world.run("extend", "user:rita@test", approved(world), { by: minutes(31) }),
     reason: "DURATION_TOO_LONG",

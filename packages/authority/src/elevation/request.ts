@@ -87,7 +87,6 @@ function open(
     method: message.method,
     // An approval of one exact request opens no other method.
     methods: terms.payloadDigest.length > 0 ? [message.method] : [...entitlement.methods],
-    condition: entitlement.conditionSource,
     duration: durationFromMs(terms.durationMs),
     startMode: terms.startMs === undefined ? StartMode.ON_USE : StartMode.AT_TIME,
     pending: durationFromMs(entitlement.pendingMs),
@@ -99,17 +98,20 @@ function open(
         ),
     automatic,
     breakGlass: breakGlass !== undefined,
-    payloadDigest: terms.payloadDigest,
     keyThumbprint: terms.keyThumbprint,
-    run: message.run,
     policyVersion: context.policyVersion,
     presentation: PRESENTATION[entitlement.present],
     streamExpiry: STREAM_EXPIRY[entitlement.streams.onExpiry],
   });
   if (message.reason !== "") asked.reason = seal(message.reason);
+  if (entitlement.conditionSource !== "") asked.condition = seal(entitlement.conditionSource);
+  if (message.run !== "") asked.run = seal(message.run);
   if (terms.startMs !== undefined) asked.startTime = timestampFromMs(terms.startMs);
   if (breakGlass) asked.reviewWithin = durationFromMs(breakGlass.reviewWithinMs);
-  if (terms.payloadDigest.length > 0) asked.payload = seal(message.payload);
+  if (terms.payloadDigest.length > 0) {
+    asked.payloadDigest = seal(terms.payloadDigest);
+    asked.payload = seal(message.payload);
+  }
   if (entitlement.streams.onExpiry === "drain") asked.drain = durationFromMs(entitlement.streams.forMs);
   if (!breakGlass && entitlement.extend.approval !== "never") asked.extendMax = durationFromMs(entitlement.extend.maxMs);
   const events: Event[] = [{ case: "elevationRequested", value: asked }];
@@ -250,7 +252,7 @@ function isSameQuestion(
   question: Question,
   context: Context,
 ): boolean {
-  const { asked, reason } = question;
+  const { asked, reason, run } = question;
   const { state } = settle(question.state, context);
   return (
     !isFinal(state) &&
@@ -258,10 +260,11 @@ function isSameQuestion(
     state.methods.includes(message.method) &&
     !state.payloadUseTime &&
     asked.initiator === background.initiator &&
-    asked.run === message.run &&
+    run === message.run &&
     reason === message.reason &&
     sameBytes(asked.keyThumbprint, terms.keyThumbprint) &&
-    sameBytes(asked.payloadDigest, terms.payloadDigest) &&
+    question.payloadDigest !== undefined &&
+    sameBytes(question.payloadDigest, terms.payloadDigest) &&
     askedMs(asked) === terms.durationMs &&
     (asked.startTime && timestampMs(asked.startTime)) === terms.startMs
   );

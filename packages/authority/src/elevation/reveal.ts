@@ -2,7 +2,13 @@
 // they may decide, and with a role all of the audience; to others it does not exist. Never writes.
 
 import { type CompiledPolicy, hasRole, knownApprovers, matchesAny, type PrincipalFacts } from "@brevet/policy";
-import { type Elevation, ElevationSchema, type PersonalText, type Principal } from "@brevet/protocol/brevet/v1/elevation";
+import {
+  type Elevation,
+  ElevationSchema,
+  type PersonalBytes,
+  type PersonalText,
+  type Principal,
+} from "@brevet/protocol/brevet/v1/elevation";
 import { clone } from "@bufbuild/protobuf";
 import type { View } from "../store/store.ts";
 import { countingVotes, isOpenForVotes, isOwn, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
@@ -33,10 +39,20 @@ export function mayDecide(state: Elevation, reader: Reader, policy: CompiledPoli
   return matchesAny(stageSelectors(policy.entitlement(state.entitlement), state, state.stage), reader.facts);
 }
 
-/** A copy with names, texts, `eligible_approvers` and `may_decide`, as this reader sees it. What was erased stays empty. */
-export async function reveal(state: Elevation, reader: Reader, policy: CompiledPolicy | undefined, texts: Texts): Promise<Elevation> {
+/**
+ * A copy with names, texts, `eligible_approvers` and `may_decide`, as this reader sees it. What was erased stays empty.
+ * @param detail `listed`: as one of many, without the payload, which may be large.
+ */
+export async function reveal(
+  state: Elevation,
+  reader: Reader,
+  policy: CompiledPolicy | undefined,
+  texts: Texts,
+  detail: "whole" | "listed" = "whole",
+): Promise<Elevation> {
   const shown = await fill(clone(ElevationSchema, state), texts);
   shown.mayDecide = mayDecide(state, reader, policy);
+  if (detail === "whole" && shown.payload && (shown.mayDecide || isOwn(state, reader.id))) await open([], [shown.payload], texts);
   const entitlement = policy?.entitlement(state.entitlement);
   if (policy !== undefined && entitlement !== undefined && isOpenForVotes(state)) {
     const out = [shown.requester, shown.initiator, ...countingVotes(shown).map((vote) => vote.voter)];
@@ -47,19 +63,24 @@ export async function reveal(state: Elevation, reader: Reader, policy: CompiledP
   return shown;
 }
 
-/** A copy for guards: the names that they match callers with, and no reasons, comments, votes or approvers. */
-export async function revealToGuard(state: Elevation, texts: Pick<Texts, "principals">): Promise<Elevation> {
+/**
+ * A copy for guards: the names that they match callers with, what calls have to meet, and no reasons, comments, votes or approvers.
+ */
+export async function revealToGuard(state: Elevation, texts: Texts): Promise<Elevation> {
   const shown = clone(ElevationSchema, state);
   delete shown.reason;
   delete shown.endComment;
   delete shown.reviewComment;
   delete shown.reviewedBy;
   delete shown.endedBy;
+  delete shown.run;
+  delete shown.payload;
   shown.votes = [];
   for (const stage of shown.stages) {
     stage.approvers = [];
     stage.escalatedTo = [];
   }
+  await open([shown.condition], [shown.payloadDigest], texts);
   await fillNames([shown.requester, shown.initiator], texts);
   return shown;
 }
@@ -76,19 +97,36 @@ function mentioned(state: Elevation): (Principal | undefined)[] {
 async function fill(shown: Elevation, texts: Texts): Promise<Elevation> {
   const sealed: (PersonalText | undefined)[] = [
     shown.reason,
+    shown.condition,
+    shown.run,
     shown.endComment,
     shown.reviewComment,
     ...shown.votes.map((vote) => vote.comment),
   ];
   for (const stage of shown.stages) sealed.push(...stage.approvers, ...stage.escalatedTo);
-  const wanted = sealed.filter((text) => text !== undefined && text.commitment.length > 0) as PersonalText[];
-  const openings = await texts.openings(wanted.map((text) => text.commitment));
-  for (const text of wanted) {
-    const value = openings.get(Buffer.from(text.commitment).toString("hex"));
-    if (value !== undefined) text.text = Buffer.from(value).toString("utf8");
-  }
+  await open(sealed, [shown.payloadDigest], texts);
   await fillNames(mentioned(shown), texts);
   return shown;
+}
+
+/** Fills in what the commitments open to, as far as it is kept. */
+async function open(
+  words: readonly (PersonalText | undefined)[],
+  bytes: readonly (PersonalBytes | undefined)[],
+  texts: Pick<Texts, "openings">,
+): Promise<void> {
+  const wanted = [...words, ...bytes].filter((each) => each !== undefined && each.commitment.length > 0) as (
+    | PersonalText
+    | PersonalBytes
+  )[];
+  if (wanted.length === 0) return;
+  const openings = await texts.openings(wanted.map((each) => each.commitment));
+  for (const each of wanted) {
+    const value = openings.get(Buffer.from(each.commitment).toString("hex"));
+    if (value === undefined) continue;
+    if (each.$typeName === "brevet.v1.PersonalText") each.text = Buffer.from(value).toString("utf8");
+    else each.value = value;
+  }
 }
 
 async function fillNames(principals: readonly (Principal | undefined)[], texts: Pick<Texts, "principals">): Promise<void> {

@@ -46,14 +46,18 @@ export interface Context {
   readonly termsRevision: bigint;
   /** From ElevationRequested: the longest window with extensions; 0 for none. */
   readonly extendMaxMs: number;
+  /** SHA-256 of the one request that the elevation covers; undefined once erased, or where it covers no exact request. */
+  readonly payloadDigest: Uint8Array | undefined;
 }
 
 /** A question that is still open: what was asked, and what became of it. */
 export interface Question {
   readonly state: Elevation;
   readonly asked: ElevationRequested;
-  /** Undefined once erased. */
+  /** What is sealed in it, opened: "" or empty for none, undefined once erased. */
   readonly reason: string | undefined;
+  readonly run: string | undefined;
+  readonly payloadDigest: Uint8Array | undefined;
 }
 
 /** What happened before with the same principal, audience and entitlement; see request.ts, entitlementAsked. */
@@ -87,6 +91,8 @@ export interface GrantTerms {
   /** `jti`. */
   readonly id: string;
   readonly kid: string;
+  /** RFC 7638 thumbprint of the key that it is bound to; empty for none. */
+  readonly key: Uint8Array;
 }
 
 /** What a rule says: events to append, none if everything is as wanted; or why not. */

@@ -8,7 +8,8 @@ import {
   ElevationApprovedSchema,
   ElevationDeniedSchema,
   ElevationExtendedSchema,
-  ExtensionRefusedSchema,
+  ExtensionCloseCause,
+  ExtensionClosedSchema,
   StartCause,
   type VoteCast,
   VoteCastSchema,
@@ -26,11 +27,12 @@ import { sameBytes, spanMs, text } from "./terms.ts";
 export function approve(message: ElevationServiceApproveRequest, state: Elevation, ruling: Ruling): Verdict {
   const comment = text("comment", message.comment);
   if (!comment.ok) return comment;
-  const no = mayNotVote(state, ruling) ?? hasChanged(message.seenRevision, state, ruling) ?? unseenPayload(message.payloadDigest, state);
+  const no =
+    mayNotVote(state, ruling) ?? hasChanged(message.seenRevision, state, ruling) ?? unseenPayload(message.payloadDigest, state, ruling);
   if (no) return { ok: false, denial: no };
   const extension = state.extensionEnd !== undefined;
   const vote = ballot(VoteKind.APPROVE, message.comment, message.seenRevision, state, ruling);
-  vote.payloadDigest = message.payloadDigest;
+  if (state.payloadDigest) vote.payloadCommitment = state.payloadDigest.commitment;
   if (message.duration) {
     if (extension) return invalid("duration", "an extension is approved as it was asked for, or denied");
     const narrowed = spanMs("duration", message.duration);
@@ -69,7 +71,7 @@ export function deny(message: ElevationServiceDenyRequest, state: Elevation, rul
   const vote: Event = { case: "voteCast", value: ballot(VoteKind.DENY, message.comment, message.seenRevision, state, ruling) };
   return state.extensionEnd === undefined
     ? happens(vote, { case: "elevationDenied", value: create(ElevationDeniedSchema) })
-    : happens(vote, { case: "extensionRefused", value: create(ExtensionRefusedSchema) });
+    : happens(vote, { case: "extensionClosed", value: create(ExtensionClosedSchema, { cause: ExtensionCloseCause.DENIED }) });
 }
 
 /** The window's start, where approval brings it: a caller waits, or the time asked for has come. */
@@ -94,6 +96,10 @@ function ballot(kind: VoteKind, comment: string, seenRevision: bigint, state: El
     extension: state.extensionEnd !== undefined,
   });
   if (comment !== "") vote.comment = ruling.seal(comment);
+  const { facts } = ruling.actor;
+  const matching = stageSelectors(ruling.entitlement, state, state.stage).filter((selector) => matchesAny([selector], facts));
+  if (matching[0] !== undefined) vote.selector = ruling.seal(matching[0]);
+  vote.groups = matching.filter((selector) => facts.groups.has(selector)).map((group) => ruling.seal(group));
   return vote;
 }
 
@@ -156,14 +162,14 @@ function hasChanged(seen: bigint, state: Elevation, { termsRevision }: Ruling): 
     .denial;
 }
 
-function unseenPayload(digest: Uint8Array, state: Elevation): Refusal | undefined {
-  if (state.payloadDigest.length === 0) {
+function unseenPayload(digest: Uint8Array, state: Elevation, { payloadDigest }: Ruling): Refusal | undefined {
+  if (state.payloadDigest === undefined) {
     return digest.length === 0 ? undefined : invalid("payload_digest", `${state.id} is not bound to a request`).denial;
   }
   if (digest.length === 0) {
     const message = `${state.id} covers one exact request: say its digest as payload_digest, so that your vote is for what you saw`;
     return refuse("PAYLOAD_REQUIRED", message, { metadata: about(state) }).denial;
   }
-  if (sameBytes(digest, state.payloadDigest)) return undefined;
+  if (payloadDigest !== undefined && sameBytes(digest, payloadDigest)) return undefined;
   return refuse("REVISION_CHANGED", `${state.id} covers another request than the one that you saw`, { metadata: about(state) }).denial;
 }

@@ -55,9 +55,14 @@ export function start(message: ElevationServiceStartRequest, state: Elevation, r
     return notActive(state, ruling);
   }
   if (message.payloadDigest.length === 0) return happens(...events);
-  const mismatch = payloadMismatch(message.payloadDigest, state);
+  if (!guard) {
+    const who = `only a guard of ${state.audience} may use up ${state.id}, for the call that it lets through; you are ${actor.facts.name}`;
+    return refuse("ROLE_REQUIRED", who, { metadata: { ...about(state), principal: actor.facts.name, role: "guard" } });
+  }
+  const mismatch = payloadMismatch(message.payloadDigest, state, ruling);
   if (mismatch) return refuse("GRANT_PAYLOAD_MISMATCH", mismatch, { metadata: about(state) });
-  events.push({ case: "payloadUsed", value: create(PayloadUsedSchema, { payloadDigest: message.payloadDigest }) });
+  const payloadCommitment = state.payloadDigest?.commitment ?? new Uint8Array();
+  events.push({ case: "payloadUsed", value: create(PayloadUsedSchema, { payloadCommitment }) });
   return happens(...events);
 }
 
@@ -122,7 +127,12 @@ export function grant(terms: GrantTerms, state: Elevation, ruling: Ruling): Verd
   if (endMs <= ruling.nowMs) {
     return refuseState(state, "ELEVATION_EXPIRED", `the window of ${state.id} has less than a second left; a grant would be over at once`);
   }
-  const issued = create(GrantIssuedSchema, { grant: terms.id, kid: terms.kid, expireTime: timestampFromMs(endMs) });
+  const issued = create(GrantIssuedSchema, {
+    grant: terms.id,
+    kid: terms.kid,
+    expireTime: timestampFromMs(endMs),
+    keyThumbprint: terms.key,
+  });
   return happens({ case: "grantIssued", value: issued });
 }
 
@@ -141,9 +151,10 @@ function notActive(state: Elevation, { nameOf }: Ruling): Verdict {
   return refuseState(state, reason, `${state.id} is not in its window: it is ${whatBecameOf(state, nameOf)}${starts}${until}`);
 }
 
-function payloadMismatch(digest: Uint8Array, state: Elevation): string | undefined {
-  if (state.payloadDigest.length === 0) return `${state.id} was not approved for one exact request`;
-  if (!sameBytes(digest, state.payloadDigest)) return `${state.id} was approved for another request than this one`;
+function payloadMismatch(digest: Uint8Array, state: Elevation, { payloadDigest }: Ruling): string | undefined {
+  if (state.payloadDigest === undefined) return `${state.id} was not approved for one exact request`;
+  if (payloadDigest === undefined) return `which request ${state.id} was approved for has been erased`;
+  if (!sameBytes(digest, payloadDigest)) return `${state.id} was approved for another request than this one`;
   if (!state.payloadUseTime) return undefined;
   return `${state.id} was approved for one call, and that was made at ${iso(timestampMs(state.payloadUseTime))} (${stateName(state.state)})`;
 }

@@ -70,6 +70,10 @@ export class PolicyBook implements CurrentPolicies, PoliciesInForce, Disposable 
     return this.#current.get(audience);
   }
 
+  audiences(): readonly string[] {
+    return [...this.#current.keys()];
+  }
+
   policies(): readonly CompiledPolicy[] {
     return this.#all;
   }

@@ -6,8 +6,18 @@ import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { GrantKeys, Signer } from "./keys.ts";
 
+/** What was approved, opened, and the key that the grant is bound to. */
+export interface GrantedTerms {
+  /** RFC 7638 thumbprint of the key; empty for none. */
+  readonly key: Uint8Array;
+  /** CEL; "" for none. */
+  readonly condition: string;
+  /** SHA-256 of the one request that it covers; empty for none. */
+  readonly payload: Uint8Array;
+}
+
 /** What a grant is made of. */
-export interface GrantFacts {
+export interface GrantFacts extends GrantedTerms {
   /** ACTIVE. */
   readonly elevation: Elevation;
   /** `jti`. */
@@ -16,14 +26,14 @@ export interface GrantFacts {
   readonly principal: string;
   /** The authority's time at which the log recorded it. */
   readonly issuedMs: number;
-  /** RFC 7638 thumbprint of the key that it is bound to; empty for none. */
-  readonly key: Uint8Array;
   /** `act`, for a chain. */
   readonly act?: JsonObject;
 }
 
 /** Most bytes of method names in one grant: headers have to carry four of them. */
 const MAX_ACTION_BYTES = 3000;
+/** Most bytes of method names and condition together: a token has 8 KiB, and base64url takes a third more. */
+const MAX_TERM_BYTES = 4800;
 
 /** Issues grants in the name of one authority. */
 export class Grants {
@@ -46,21 +56,33 @@ export class Grants {
     return this.#keys.jwks();
   }
 
-  /** The token of a grant that the log has. `rev` is the elevation's revision: a guard at or past it must know the elevation as live. */
+  /** The token of a grant that the log has. `rev` is the elevation's last revision: a guard at or past it must know the elevation as live. */
   sign(facts: GrantFacts, signer: Signer): string {
-    const { elevation, grant, principal, issuedMs, key, act } = facts;
+    const { elevation, grant, principal, issuedMs, key, condition, payload, act } = facts;
     const issued = Math.floor(issuedMs / 1000);
+    const startMs = elevation.windowStart ? timestampMs(elevation.windowStart) : issuedMs;
+    const endMs = elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0;
     const claims: GrantClaims = {
       iss: this.#issuer,
       sub: principal,
       aud: elevation.audience,
       iat: issued,
-      nbf: issued,
-      exp: grantEndMs(elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0, issuedMs) / 1000,
+      // A guard whose clock is a little behind takes it at once.
+      nbf: Math.min(Math.floor(startMs / 1000), issued - 1),
+      exp: grantEndMs(endMs, issuedMs) / 1000,
+      window_end: Math.floor(endMs / 1000),
       jti: grant,
       elevation: elevation.id,
       rev: `${elevation.revision}`,
-      authorization_details: [{ type: GRANT_DETAIL_TYPE, actions: actionsOf(elevation) }],
+      authorization_details: [
+        {
+          type: GRANT_DETAIL_TYPE,
+          actions: actionsOf(elevation, condition),
+          entitlement: elevation.entitlement,
+          ...(condition === "" ? {} : { condition }),
+          ...(payload.length === 0 ? {} : { payload: Buffer.from(payload).toString("base64url") }),
+        },
+      ],
       ...(key.length > 0 ? { cnf: { jkt: Buffer.from(key).toString("base64url") } } : {}),
       ...(act === undefined ? {} : { act }),
     };
@@ -75,13 +97,14 @@ export function grantEndMs(windowEndMs: number, nowMs: number): number {
 }
 
 /** The elevation's methods, the one that gave rise to it first, as many as fit; the rest of a very wide one counts without a grant only. */
-function actionsOf(elevation: Elevation): string[] {
+function actionsOf(elevation: Elevation, condition: string): string[] {
   const { method, methods } = elevation;
+  const most = Math.min(MAX_ACTION_BYTES, MAX_TERM_BYTES - Buffer.byteLength(JSON.stringify(condition)));
   const actions: string[] = [];
   let bytes = 0;
   for (const action of methods.includes(method) ? [method, ...methods.filter((other) => other !== method)] : methods) {
     bytes += action.length + 3;
-    if (bytes > MAX_ACTION_BYTES) break;
+    if (bytes > most && actions.length > 0) break;
     actions.push(action);
   }
   return actions;

@@ -1,9 +1,10 @@
 // The keys that sign grants: which one is in use, and the public halves of those that verify. The log says which keys there are.
 // Never makes a key and never keeps one but in memory: log/keys.ts does.
 import type { KeyObject } from "node:crypto";
+import { type Clock, MAX_GRANT_LIFETIME_MS, systemClock } from "@brevet/protocol";
 import { KeyPurpose } from "@brevet/protocol/brevet/v1/log";
 import { isInUse, privateKeyOf } from "../log/keys.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoredKey } from "../store/store.ts";
 
 /** A key that signs. */
 export interface Signer {
@@ -14,10 +15,12 @@ export interface Signer {
 /** The grant keys of a store. */
 export class GrantKeys {
   readonly #store: Store;
+  readonly #clock: Clock;
   readonly #loaded = new Map<string, KeyObject>();
 
-  constructor(store: Store) {
+  constructor(store: Store, clock: Clock = systemClock) {
     this.#store = store;
+    this.#clock = clock;
   }
 
   /** The newest key in use whose private half is here. @throws Error if there is none. */
@@ -32,9 +35,17 @@ export class GrantKeys {
     throw new Error("the store has no key that signs grants");
   }
 
-  /** JWK set (RFC 7517) of the grant keys that are not retired. */
+  /**
+   * JWK set (RFC 7517) of the grant keys that verify: those in use, and for 15 minutes those that were retired, not revoked, so that what
+   * they signed stays good until its end.
+   */
   async jwks(): Promise<string> {
-    const keys = (await this.#store.keys()).filter((key) => isInUse(key, KeyPurpose.GRANT));
+    const nowMs = this.#clock.wallMs();
+    const keys = (await this.#store.keys()).filter((key) => isInUse(key, KeyPurpose.GRANT) || verifiesStill(key, nowMs));
     return JSON.stringify({ keys: keys.map((key): unknown => JSON.parse(key.publicJwk)) });
   }
+}
+
+function verifiesStill({ purpose, revoked, retiredMs }: StoredKey, nowMs: number): boolean {
+  return purpose === KeyPurpose.GRANT && !revoked && retiredMs !== undefined && nowMs < retiredMs + MAX_GRANT_LIFETIME_MS;
 }

@@ -4,9 +4,6 @@ import type { LogEntry, Sealed } from "@brevet/protocol/brevet/v1/log";
 /** The event of an entry, one of the `oneof`. */
 export type Event = Extract<LogEntry["event"], { case: string }>;
 
-/** Which event, by its field name in the protobuf API. */
-export type EventName = Event["case"];
-
 /**
  * Turns a personal or large value into its salted commitment; the value itself stands beside the entry. Given to the rules, so that
  * they stay pure.

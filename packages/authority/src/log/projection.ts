@@ -36,13 +36,13 @@ export async function project(entry: LogEntry, openings: readonly Opening[], bef
       return { ...elevation, principal: seen(event.value, openings) };
     case "keyAdded": {
       const { kid, purpose, publicJwk } = event.value;
-      return { ...elevation, key: { kid, purpose, publicJwk, retired: false, revoked: false } };
+      return { ...elevation, key: { kid, purpose, publicJwk, retired: false, retiredMs: undefined, revoked: false } };
     }
     case "keyRetired": {
       const { kid, revoked } = event.value;
       const key = (await before.keys()).find((candidate) => candidate.kid === kid);
       if (key === undefined) throw new Error(`log entry ${entry.revision} retires the key ${kid}, which was never added`);
-      return { ...elevation, key: { ...key, retired: true, revoked: key.revoked || revoked } };
+      return { ...elevation, key: { ...key, retired: true, retiredMs: key.retiredMs ?? entryMs(entry), revoked: key.revoked || revoked } };
     }
     case "policyProposed":
       return { ...elevation, proposal: proposed(entry, event.value) };
@@ -78,7 +78,6 @@ function proposed(entry: LogEntry, event: PolicyProposed): StoredProposal {
   return {
     id: event.proposal,
     audience: entry.audience,
-    digest: event.digest,
     document: event.document?.commitment ?? new Uint8Array(),
     descriptors: event.descriptors?.commitment,
     comment: event.comment?.commitment,
@@ -99,7 +98,6 @@ function applied(entry: LogEntry, event: PolicyApplied, proposal: StoredProposal
   return {
     audience: entry.audience,
     version: event.version,
-    digest: event.digest,
     document,
     descriptors: event.descriptors?.commitment ?? proposal?.descriptors,
     author: event.author,

@@ -180,15 +180,39 @@ test("times that go backwards and epochs that do not follow are named", async ()
 });
 
 test("a restored log goes on in an epoch of its own", async () => {
-  const opened = create(EpochOpenedSchema, { cause: EpochCause.RESTORED, previousEpoch: "epo_1", format: 1 });
-  const entry = create(LogEntrySchema, {
-    epoch: "epo_2",
-    revision: BigInt(LENGTH + 1),
-    time: timestampFromMs(T0 + 60_000),
-    event: { case: "epochOpened", value: opened },
-  });
-  const verdict = await verifyLog([...records, create(LogRecordSchema, { entry: toBinary(LogEntrySchema, entry) })]);
-  assert.deepEqual([verdict.ok, verdict.epoch], [true, "epo_2"]);
+  let frontier: Uint8Array[] = [];
+  for (const [i, hash] of leafHashes.entries()) frontier = appendToFrontier(frontier, BigInt(i), hash);
+  const goesOn = { previousRevision: BigInt(LENGTH), previousRoot: rootOf(frontier) };
+  const restored = async (change: object) => {
+    const value = create(EpochOpenedSchema, { cause: EpochCause.RESTORED, previousEpoch: "epo_1", format: 1, ...goesOn, ...change });
+    const entry = create(LogEntrySchema, {
+      epoch: "epo_2",
+      revision: BigInt(LENGTH + 1),
+      time: timestampFromMs(T0 + 60_000),
+      event: { case: "epochOpened", value },
+    });
+    return verifyLog([...records, create(LogRecordSchema, { entry: toBinary(LogEntrySchema, entry) })]);
+  };
+  const verdict = await restored({});
+  assert.deepEqual([verdict.ok, verdict.epoch, verdict.problems], [true, "epo_2", []]);
+  assert.equal((await restored({ previousRevision: BigInt(LENGTH - 1) })).ok, false);
+  assert.equal((await restored({ previousRoot: new Uint8Array(32) })).ok, false);
+});
+
+test("entries that a reader may not read come as hashes, and the tree still has the signed root", async () => {
+  const expect = { checkpoint: checkpointOf(LENGTH), verifierKey };
+  const hidden = (revision: number) => create(LogRecordSchema, { revision: BigInt(revision), leafHash: at(leafHashes, revision) });
+  const partly = copies().map((record, i) => (i > 0 && i % 3 === 0 ? hidden(i + 1) : record));
+  const verdict = await verifyLog(partly, expect);
+  assert.deepEqual([verdict.ok, verdict.problems, verdict.entries, verdict.unread], [true, [], 20n, 6n]);
+  const gap = partly.toSpliced(9, 1);
+  assert.ok((await verifyLog(gap, expect)).problems.some(({ revision, problem }) => revision === 10n && problem.startsWith("missing")));
+  const other = partly.with(9, create(LogRecordSchema, { revision: 10n, leafHash: new Uint8Array(32) }));
+  assert.deepEqual(await wrongOnes(other, expect), [LENGTH]);
+  const swapped = partly.with(9, hidden(13));
+  assert.ok((await wrongOnes(swapped, expect)).includes(10));
+  const nothing = partly.with(9, create(LogRecordSchema, { revision: 10n }));
+  assert.ok((await wrongOnes(nothing, expect)).includes(10));
 });
 
 test("a checkpoint that is no note, or signed by another, is not taken for one", async () => {

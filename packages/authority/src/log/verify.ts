@@ -30,6 +30,8 @@ export interface LogVerdict {
   readonly ok: boolean;
   /** How many records there were. */
   readonly entries: bigint;
+  /** How many of them were hashes only, because the reader may not read the entries: in the tree, and otherwise not checked. */
+  readonly unread: bigint;
   /** How many of them the checkpoint covers; 0 without one. */
   readonly covered: bigint;
   /** Over all records. */
@@ -40,10 +42,12 @@ export interface LogVerdict {
 }
 
 const MOST_PROBLEMS = 1000;
+const HASH_BYTES = 32;
 
 /**
  * Verifies records, from the first entry on, in the order of the log. Reads once, and keeps nothing of what it has read but what is
- * wrong. Openings may be missing, because they were erased or because the reader may not see them.
+ * wrong. Openings may be missing, because they were erased or because the reader may not see them; so may entries, where their hash stands
+ * for them.
  */
 export async function verifyLog(records: AsyncIterable<LogRecord> | Iterable<LogRecord>, expect: Expectation = {}): Promise<LogVerdict> {
   const verification = new Verification(expect);
@@ -67,6 +71,7 @@ class Verification {
   readonly #differing = new Set<bigint>();
   #frontier: Uint8Array[] = [];
   #entries = 0n;
+  #unread = 0n;
   #next = 1n;
   #previous: LogEntry | undefined;
   #rootAtCheckpoint: Uint8Array | undefined;
@@ -80,20 +85,28 @@ class Verification {
   /** One record; `following` tells a gap from a number that was altered. */
   async take(record: LogRecord, following: LogRecord | undefined): Promise<void> {
     const entry = readEntry(record);
-    const hash = leafHash(record.entry);
+    const unread = isUnread(record);
+    const hash = unread ? record.leafHash : leafHash(record.entry);
+    const before = this.#frontier;
     this.#frontier = appendToFrontier(this.#frontier, this.#entries, hash);
     this.#entries += 1n;
     if (this.#entries === this.#checkpoint?.size) this.#rootAtCheckpoint = rootOf(this.#frontier);
-    if (entry && entry.revision > this.#next && continues(entry, following)) {
-      this.#report(this.#next, "log", `missing: behind entry ${this.#next - 1n} comes entry ${entry.revision}`);
-      this.#next = entry.revision;
+    const numbered = numberOf(record, entry);
+    if (numbered !== undefined && numbered > this.#next && continues(numbered, following)) {
+      this.#report(this.#next, "log", `missing: behind entry ${this.#next - 1n} comes entry ${numbered}`);
+      this.#next = numbered;
     }
     const revision = this.#next;
     this.#next += 1n;
     const kept = await this.#kept?.at(revision);
     if (kept && hex(kept) !== hex(hash)) this.#differing.add(revision);
+    if (unread) {
+      this.#unread += 1n;
+      if (numbered !== revision) this.#report(revision, "entry", `in its place stands the hash of entry ${record.revision}`);
+      return;
+    }
     if (entry === undefined) return this.#report(revision, "entry", "cannot be read");
-    this.#checkEntry(entry, revision);
+    this.#checkEntry(entry, revision, before);
     this.#checkOpenings(entry, record, revision);
     this.#previous = entry;
   }
@@ -121,6 +134,7 @@ class Verification {
     return {
       ok: problems.length === 0,
       entries: this.#entries,
+      unread: this.#unread,
       covered,
       root: rootOf(this.#frontier),
       epoch: this.#previous?.epoch ?? "",
@@ -145,7 +159,7 @@ class Verification {
     return opened?.checkpoint;
   }
 
-  #checkEntry(entry: LogEntry, revision: bigint): void {
+  #checkEntry(entry: LogEntry, revision: bigint, frontier: readonly Uint8Array[]): void {
     const previous = this.#previous;
     if (entry.revision !== revision) this.#report(revision, "entry", `in its place stands entry ${entry.revision}`);
     if (entry.time === undefined) this.#report(revision, "entry", "has no time");
@@ -157,9 +171,11 @@ class Verification {
       if (opened?.cause !== EpochCause.CREATED || opened.previousEpoch !== "" || entry.epoch === "")
         this.#report(revision, "entry", "is not the opening of a new log");
     } else if (opened) {
-      if (opened.cause !== EpochCause.RESTORED || opened.previousEpoch !== previous?.epoch || entry.epoch === previous.epoch)
+      const follows = previous === undefined || (opened.previousEpoch === previous.epoch && entry.epoch !== previous.epoch);
+      const goesOn = opened.previousRevision === revision - 1n && hex(opened.previousRoot) === hex(rootOf(frontier));
+      if (opened.cause !== EpochCause.RESTORED || !follows || !goesOn)
         this.#report(revision, "entry", "opens an epoch that does not follow the one before");
-    } else if (entry.epoch !== previous?.epoch) {
+    } else if (previous && entry.epoch !== previous.epoch) {
       this.#report(revision, "entry", "is of another epoch than the entry before");
     }
   }
@@ -219,8 +235,17 @@ function readEntry(record: LogRecord): LogEntry | undefined {
   }
 }
 
-/** Whether the numbers go on from an entry, or the records end with it. */
-function continues(entry: LogEntry, following: LogRecord | undefined): boolean {
-  const next = following && readEntry(following);
-  return following === undefined || next?.revision === entry.revision + 1n;
+/** Whether a record is the hash of an entry that the reader may not read. */
+function isUnread({ entry, leafHash: hash }: LogRecord): boolean {
+  return entry.length === 0 && hash.length === HASH_BYTES;
+}
+
+/** The revision that a record is of, as it says itself. */
+function numberOf(record: LogRecord, entry: LogEntry | undefined): bigint | undefined {
+  return isUnread(record) ? record.revision : entry?.revision;
+}
+
+/** Whether the numbers go on from a revision, or the records end with it. */
+function continues(revision: bigint, following: LogRecord | undefined): boolean {
+  return following === undefined || numberOf(following, readEntry(following)) === revision + 1n;
 }

@@ -29,7 +29,6 @@ export interface StoredPrincipal {
 export interface StoredPolicy {
   readonly audience: string;
   readonly version: bigint;
-  readonly digest: Uint8Array;
   /** Commitments; the texts are openings. */
   readonly document: Uint8Array;
   readonly descriptors: Uint8Array | undefined;
@@ -44,7 +43,6 @@ export interface StoredPolicy {
 export interface StoredProposal {
   readonly id: string;
   readonly audience: string;
-  readonly digest: Uint8Array;
   /** Commitments; the texts are openings. */
   readonly document: Uint8Array;
   readonly descriptors: Uint8Array | undefined;
@@ -69,6 +67,8 @@ export interface StoredKey {
   readonly purpose: KeyPurpose;
   readonly publicJwk: string;
   readonly retired: boolean;
+  /** When it was, milliseconds since 1970; undefined while it is in use. */
+  readonly retiredMs: number | undefined;
   readonly revoked: boolean;
 }
 
@@ -98,7 +98,7 @@ export interface ElevationQuery {
  */
 export interface View {
   head(): Promise<Head>;
-  /** Entries behind a revision, oldest first; at most `limit` (default 100, highest 10,000). */
+  /** Entries behind a revision, oldest first, with their revisions and the leaf hashes as they were when they were appended; at most `limit` (default 100, highest 10,000). */
   entries(after: bigint, options?: { limit?: number; audience?: string; elevation?: string }): Promise<LogRecord[]>;
   elevation(id: string): Promise<Elevation | undefined>;
   elevations(query: ElevationQuery): Promise<Elevation[]>;

@@ -75,10 +75,14 @@ async function sight(
   if (elevation === undefined) throw new CommandError(exitStatus.unreachable, "The authority's answer is empty.");
   if (seen === undefined) {
     output.note(elevationText(elevation, nowMs()));
-    return { revision: elevation.revision, payloadDigest: elevation.payloadDigest };
+    return { revision: elevation.revision, payloadDigest: digestOf(elevation) };
   }
   if (!/^\d{1,19}$/.test(seen)) throw new CommandError(exitStatus.misuse, `--seen ${seen}: not a revision.`);
-  return { revision: BigInt(seen), payloadDigest: elevation.payloadDigest };
+  return { revision: BigInt(seen), payloadDigest: digestOf(elevation) };
+}
+
+function digestOf({ payloadDigest }: Elevation): Uint8Array {
+  return payloadDigest?.value ?? new Uint8Array();
 }
 
 function withdrawCommand(context: CommandContext): Command {

@@ -58,7 +58,12 @@ export function elevationText(elevation: Elevation, nowMs: number): string {
     ["because", elevation.reason === undefined ? "no reason given" : elevation.reason.text || "(erased)"],
     ["asked", time(elevation.createTime, nowMs)],
   ];
-  if (elevation.condition !== "") rows.push(["only when", elevation.condition]);
+  if (elevation.condition !== undefined) rows.push(["only when", elevation.condition.text || "(erased)"]);
+  if (elevation.run !== undefined) rows.push(["in run", elevation.run.text || "(erased)"]);
+  if (elevation.payloadDigest !== undefined) {
+    const { value } = elevation.payloadDigest;
+    rows.push(["for request", value.length === 0 ? "(erased)" : `SHA-256 ${Buffer.from(value).toString("hex")}`]);
+  }
   if (elevation.methods.length > 1) rows.push(["covers", elevation.methods.join(", ")]);
   elevation.stages.forEach((stage, i) => {
     const approvers = [...stage.approvers, ...stage.escalatedTo].map((approver) => approver.text || "(erased)").join(", ");

@@ -21,7 +21,8 @@ function claims(change: Partial<GrantClaims> = {}): GrantClaims {
     jti: "gnt_1",
     elevation: "elv_1",
     rev: "7",
-    authorization_details: [{ type: "grpc_method", actions: ["payments.v1.Ledger/Refund"] }],
+    window_end: NOW / 1000 + 3600,
+    authorization_details: [{ type: "grpc_method", actions: ["payments.v1.Ledger/Refund"], entitlement: "refund" }],
     ...change,
   };
 }

@@ -51,7 +51,9 @@ test("each way that a grant can be wrong has its own reason", async () => {
     ["GRANT_PRINCIPAL_MISMATCH", known.grant(elevation, { act: { sub: "workload:relay" } })],
     [
       "GRANT_SCOPE_MISMATCH",
-      known.grant(elevation, { authorization_details: [{ type: "grpc_method", actions: ["test.v1.Ledger/Refund"] }] }),
+      known.grant(elevation, {
+        authorization_details: [{ type: "grpc_method", actions: ["test.v1.Ledger/Refund"], entitlement: "shown" }],
+      }),
     ],
     ["GRANT_PROOF_INVALID", known.grant(elevation, { cnf: { jkt: "a" } })],
   ];
@@ -115,7 +117,28 @@ test("a grant of the future does not bring a revoked elevation back", async () =
   assert.equal(await known.outcome("Shown", { authorization: [await known.as()], grants }), "ELEVATION_REVOKED");
 });
 
-test("what a grant proves ahead meets the conditions of every entitlement that it may be of", async () => {
+test("somebody else's grant is that first, and only then expired, bound or for another method", async () => {
+  const known = new Known(keys);
+  const s = Math.floor(NOON / 1000);
+  const theirs = known.elevate({ ...SHOWN, principal: "user:eve@acme.test" });
+  const grants = [known.grant(theirs, { iat: s - 60, nbf: s - 60, exp: s - 1, cnf: { jkt: "a" } })];
+  assert.equal(await known.outcome("Shown", { authorization: [await known.as()], grants }), "GRANT_PRINCIPAL_MISMATCH");
+});
+
+test("what a grant proves ahead is of the entitlement, the condition and the window that it says", async () => {
+  const known = new Known(keys);
+  const authorization = [await known.as()];
+  const other = known.make({ ...SHOWN, entitlement: "refunds" });
+  assert.notEqual(await known.outcome("Shown", { authorization, grants: [known.grant(other)] }), "permit");
+  const never = known.make({ ...SHOWN, condition: "principal.kind == 'ci'" });
+  assert.notEqual(await known.outcome("Shown", { authorization, grants: [known.grant(never)] }), "permit");
+  const elevation = known.make({ ...SHOWN, condition: "principal.kind == 'user'", endsInMs: 1_800_000 });
+  const decision = await known.decide("Shown", { authorization, grants: [known.grant(elevation)] });
+  assert.ok(decision.kind === "permit");
+  assert.equal(decision.endsMs, Math.floor((Math.round(known.nowMs) + 1_800_000) / 1000) * 1000);
+});
+
+test("what a grant proves ahead meets the conditions of the entitlement too", async () => {
   const known = new Known(keys);
   const elevation = known.make({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"] });
   const call = { authorization: [await known.as()], grants: [known.grant(elevation)] };

@@ -1,8 +1,16 @@
 // The grants that a call presents: taken apart, verified once per exact token, held against what the guard knows.
 // Owns the cache of grants seen before. Never decides: what a shown elevation permits is the evaluator's to say.
-import { matchesAny, type PrincipalFacts } from "@brevet/policy";
+import type { PrincipalFacts } from "@brevet/policy";
 import { type GrantClaims, grantMethods, judgeGrant, MAX_GRANTS, type ReasonName, verifyGrant } from "@brevet/protocol";
-import { type Elevation, ElevationSchema, ElevationState, Presentation, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import {
+  type Elevation,
+  ElevationSchema,
+  ElevationState,
+  PersonalBytesSchema,
+  PersonalTextSchema,
+  Presentation,
+  PrincipalSchema,
+} from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { BoundedMap } from "./bounded.ts";
@@ -23,8 +31,7 @@ export interface Shown {
   /** Ids of the principal's elevations for which a good grant for the method came. */
   readonly presented: ReadonlyMap<string, "grant">;
   /**
-   * Elevations that grants of a later revision prove, as what each may be. One that the guard has not heard of may be of any entitlement
-   * that the caller could have asked for, since the grant does not say: it permits only what each of them would.
+   * Elevations that grants of a later revision prove, each as what it may be: the grant says exactly, so one alone.
    */
   readonly ahead: readonly (readonly Elevation[])[];
   /** The furthest problem of the grants that do not count. */
@@ -53,10 +60,10 @@ const ORDER: readonly ReasonName[] = [
   "GRANT_ISSUER_UNKNOWN",
   "GRANT_AUDIENCE_MISMATCH",
   "GRANT_PRINCIPAL_MISMATCH",
+  "GRANT_PROOF_INVALID",
   "GRANT_NOT_YET_VALID",
   "GRANT_EXPIRED",
   "GRANT_SCOPE_MISMATCH",
-  "GRANT_PROOF_INVALID",
 ];
 
 /** Verifies the grants of one audience. */
@@ -103,23 +110,30 @@ export class Grants {
     const checked = this.#verify(knowledge, token, showing);
     if ("reason" in checked) return checked;
     // The delegate of a chain has its own identity; nobody else's grant counts, and unknown elevations look the same.
-    if (checked.sub !== principal.name || checked.act !== undefined) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
+    if (checked.act !== undefined) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     const { elevation: id } = checked;
     const known = knowledge.elevation(id);
     if (known !== undefined && known.requester?.name !== principal.name) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     if (!grantMethods(checked).includes(method)) return { reason: "GRANT_SCOPE_MISMATCH", facts: { elevation: id } };
-    // No form of guard proves a caller's key yet: a bound grant counts for nothing rather than for anybody.
-    if (checked.cnf !== undefined) return { reason: "GRANT_PROOF_INVALID", facts: { elevation: id } };
     if (knowledge.revision >= BigInt(checked.rev)) return known === undefined ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id };
     // What is over does not come back.
     if (known !== undefined && !isOpen(known)) return { id };
-    const ahead = proven(knowledge, checked, known, showing);
-    return ahead.length === 0 ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id, ahead };
+    return { id, ahead: [proven(checked, known)] };
   }
 
   /** The claims of a grant that is good by itself. */
   #verify(knowledge: Knowledge, token: string, { principal, peer, nowMs, errorMs }: Showing): GrantClaims | GrantProblem {
-    const at = { keys: knowledge.keys.grants, issuer: knowledge.grantIssuer, audience: knowledge.audience, nowMs, errorMs };
+    const at = {
+      keys: knowledge.keys.grants,
+      issuer: knowledge.grantIssuer,
+      audience: knowledge.audience,
+      principal: principal.name,
+      // No form of guard proves a caller's key yet: a bound grant counts for nothing rather than for anybody.
+      proofs: [],
+      nowMs,
+      errorMs,
+      reachedMs: knowledge.heardMs,
+    };
     const known = this.#verified.get(token);
     const waitMs = known === undefined ? this.#limit.waitMs(peer, nowMs) : 0;
     if (waitMs > 0) return { reason: "REQUEST_QUOTA_EXCEEDED", facts: { limit: "failed token checks" } };
@@ -148,30 +162,25 @@ function split(values: readonly string[]): readonly string[] {
     .slice(0, MAX_GRANTS);
 }
 
-/** The elevation of a grant that was made after what this guard knows: ACTIVE until the grant's end. */
-function proven(knowledge: Knowledge, claims: GrantClaims, known: Elevation | undefined, showing: Showing): readonly Elevation[] {
-  const entitlements =
-    known === undefined
-      ? (knowledge.policy?.compiled.entitlementsFor(showing.method) ?? [])
-          .filter((entitlement) => matchesAny(entitlement.requesters, showing.principal))
-          .map((entitlement) => entitlement.id)
-      : [known.entitlement];
-  return entitlements.map((entitlement) =>
-    create(ElevationSchema, {
-      id: claims.elevation,
-      audience: claims.aud,
-      entitlement,
-      state: ElevationState.ACTIVE,
-      requester: create(PrincipalSchema, { name: claims.sub }),
-      methods: [...grantMethods(claims)],
-      condition: known?.condition ?? "",
-      windowStart: timestampFromMs(claims.nbf * 1000),
-      windowEnd: timestampFromMs(claims.exp * 1000),
-      presentation: known?.presentation ?? Presentation.GRANT,
-      payloadDigest: known?.payloadDigest ?? new Uint8Array(0),
-      revision: BigInt(claims.rev),
-    }),
-  );
+/** The elevation of a grant that was made after what this guard knows: ACTIVE, with the terms that the authority signed. */
+function proven(claims: GrantClaims, known: Elevation | undefined): Elevation {
+  const [{ entitlement, condition, payload }] = claims.authorization_details;
+  const elevation = create(ElevationSchema, {
+    id: claims.elevation,
+    audience: claims.aud,
+    entitlement,
+    state: ElevationState.ACTIVE,
+    requester: create(PrincipalSchema, { name: claims.sub }),
+    methods: [...grantMethods(claims)],
+    windowStart: timestampFromMs(claims.nbf * 1000),
+    windowEnd: timestampFromMs(claims.window_end * 1000),
+    presentation: known?.presentation ?? Presentation.GRANT,
+    revision: BigInt(claims.rev),
+  });
+  if (condition !== undefined) elevation.condition = create(PersonalTextSchema, { text: condition });
+  if (payload !== undefined) elevation.payloadDigest = create(PersonalBytesSchema, { value: Buffer.from(payload, "base64url") });
+  if (known?.payloadUseTime) elevation.payloadUseTime = known.payloadUseTime;
+  return elevation;
 }
 
 function factsOf(
@@ -189,6 +198,8 @@ function factsOf(
       return { expectedIssuer: knowledge.grantIssuer };
     case "GRANT_AUDIENCE_MISMATCH":
       return { expectedAudience: knowledge.audience };
+    case "GRANT_PROOF_INVALID":
+      return elevation;
     case "GRANT_EXPIRED":
       return claims === undefined
         ? {}

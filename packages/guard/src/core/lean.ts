@@ -1,15 +1,24 @@
 // Elevations as a guard keeps them: what decides, and nothing else, with equal parts held once.
 // Never judges one.
 
-import { type Elevation, ElevationSchema, ElevationState, type Principal, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
+import {
+  type Elevation,
+  ElevationSchema,
+  ElevationState,
+  type PersonalText,
+  PersonalTextSchema,
+  type Principal,
+  PrincipalSchema,
+} from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Parts that many elevations have in common: texts and lists of methods. */
+/** Parts that many elevations have in common: texts, conditions and lists of methods. */
 export class Shared {
   readonly #texts = new Map<string, string>();
   readonly #methods = new Map<string, string[]>();
+  readonly #conditions = new Map<string, PersonalText>();
 
   text(text: string): string {
     const known = this.#texts.get(text);
@@ -22,6 +31,12 @@ export class Shared {
     const key = methods.join("\n");
     const known = this.#methods.get(key) ?? methods.map((method) => this.text(method));
     this.#methods.set(key, known);
+    return known;
+  }
+
+  condition({ text }: PersonalText): PersonalText {
+    const known = this.#conditions.get(text) ?? create(PersonalTextSchema, { text });
+    this.#conditions.set(text, known);
     return known;
   }
 }
@@ -40,16 +55,13 @@ export function leanElevation(from: Elevation, shared: Shared, requester: Princi
     state: from.state,
     method: shared.text(from.method),
     methods: shared.methods(from.methods),
-    condition: shared.text(from.condition),
     startMode: from.startMode,
     stages: NO_STAGES,
     stage: 0,
     votes: NO_VOTES,
     automatic: from.automatic,
     breakGlass: from.breakGlass,
-    payloadDigest: from.payloadDigest.length === 0 ? NO_BYTES : from.payloadDigest,
     keyThumbprint: from.keyThumbprint.length === 0 ? NO_BYTES : from.keyThumbprint,
-    run: "",
     holds: 0,
     policyVersion: 0n,
     revision: from.revision,
@@ -57,6 +69,8 @@ export function leanElevation(from: Elevation, shared: Shared, requester: Princi
     streamExpiry: from.streamExpiry,
     mayDecide: false,
   };
+  if (from.condition) lean.condition = shared.condition(from.condition);
+  if (from.payloadDigest) lean.payloadDigest = from.payloadDigest;
   if (from.requester) lean.requester = requester ?? create(PrincipalSchema, { name: from.requester.name, kind: from.requester.kind });
   // Of the three clocks only the one that is running.
   if (from.state === ElevationState.PENDING) copyTimes(lean, from, ["pendingUntil"]);

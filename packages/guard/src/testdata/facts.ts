@@ -4,6 +4,8 @@ import {
   type Elevation,
   ElevationSchema,
   ElevationState,
+  PersonalBytesSchema,
+  PersonalTextSchema,
   PrincipalKind,
   PrincipalSchema,
   StartMode,
@@ -14,6 +16,7 @@ import {
   FieldDescriptorProto_Label as Label,
   FieldDescriptorProto_Type as Type,
   timestampFromMs,
+  timestampMs,
 } from "@bufbuild/protobuf/wkt";
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTHeaderParameters, type JWTPayload, SignJWT } from "jose";
 
@@ -172,13 +175,13 @@ export function elevationOf(fields: ElevationFields, nowMs: number, revision: bi
     state,
     requester: create(PrincipalSchema, { id: `prn_${principal}`, name: principal, kind: PrincipalKind.USER }),
     methods: [...(fields.methods ?? ["test.v1.Ledger/Refund"])],
-    condition: fields.condition ?? "",
     duration: { seconds: 3600n },
     startMode: StartMode.ON_USE,
     createTime: timestampFromMs(now),
-    payloadDigest: fields.payloadDigest ?? new Uint8Array(0),
     revision,
   });
+  if (fields.condition !== undefined) elevation.condition = create(PersonalTextSchema, { text: fields.condition });
+  if (fields.payloadDigest !== undefined) elevation.payloadDigest = create(PersonalBytesSchema, { value: fields.payloadDigest });
   if (state === ElevationState.PENDING) elevation.pendingUntil = timestampFromMs(now + 60_000);
   if (state === ElevationState.SCHEDULED) elevation.startBy = timestampFromMs(now + 60_000);
   if (state === ElevationState.ACTIVE) {
@@ -217,7 +220,16 @@ export function grantOf(keys: TestKeys, nowMs: number, elevation: Elevation, cla
       jti: "gnt_1",
       elevation: elevation.id,
       rev: String(elevation.revision),
-      authorization_details: [{ type: "grpc_method", actions: [...elevation.methods] }],
+      window_end: Math.max(now + 600, Math.floor((elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0) / 1000)),
+      authorization_details: [
+        {
+          type: "grpc_method",
+          actions: [...elevation.methods],
+          entitlement: elevation.entitlement,
+          ...(elevation.condition && { condition: elevation.condition.text }),
+          ...(elevation.payloadDigest && { payload: Buffer.from(elevation.payloadDigest.value).toString("base64url") }),
+        },
+      ],
       ...claims,
     },
     key,

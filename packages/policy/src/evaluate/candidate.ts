@@ -119,8 +119,10 @@ function presentationFailure(
 /** Each approval covers one exact request, once. */
 function payloadFailure(call: CallFacts, elevation: Elevation): Failure | undefined {
   const { payloadDigest } = call;
-  const approved = elevation.payloadDigest;
-  const same = payloadDigest !== undefined && approved.length > 0 && Buffer.compare(payloadDigest, approved) === 0;
+  // Empty where it was erased.
+  const approved = elevation.payloadDigest?.value;
+  const same =
+    payloadDigest !== undefined && approved !== undefined && approved.length > 0 && Buffer.compare(payloadDigest, approved) === 0;
   if (same && elevation.payloadUseTime === undefined) return undefined;
   return failure("GRANT_PAYLOAD_MISMATCH", Step.PAYLOAD, elevation, call.nowMs, { used: String(elevation.payloadUseTime !== undefined) });
 }
@@ -133,11 +135,15 @@ function conditionFailure(
   call: CallFacts,
   elevation: Elevation,
 ): Failure | undefined {
-  if (elevation.condition !== "") {
-    const failed = oneCondition(policy, elevation.condition, method, call, elevation);
+  if (elevation.condition !== undefined) {
+    const { text } = elevation.condition;
+    // Nobody can say any more what was approved.
+    if (text === "")
+      return failure("POLICY_MISCONFIGURED", Step.BROKEN, elevation, call.nowMs, { problem: "the approved condition was erased" });
+    const failed = oneCondition(policy, text, method, call, elevation);
     if (failed !== undefined) return failed;
   }
-  if (entitlement.conditionSource === "" || entitlement.conditionSource === elevation.condition) return undefined;
+  if (entitlement.conditionSource === "" || entitlement.conditionSource === elevation.condition?.text) return undefined;
   return oneCondition(policy, entitlement.conditionSource, method, call, elevation);
 }
 

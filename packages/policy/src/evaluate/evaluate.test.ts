@@ -149,21 +149,30 @@ test("an approved one starts with the first use, but not before its time and not
 });
 
 test("the approved and the current condition both have to hold", () => {
-  const frozen = elevation({ condition: "request.amount_cents <= 50" });
+  const frozen = elevation({ condition: { text: "request.amount_cents <= 50" } });
   assert.equal(reasonOf(judge({ candidates: [frozen] })), "CONDITION_NOT_MET", "a policy change never widens what was approved");
   assert.equal(
-    reasonOf(judge({ candidates: [elevation({ condition: "request.amount_cents <= 99999" })], request: largeRefund })),
+    reasonOf(judge({ candidates: [elevation({ condition: { text: "request.amount_cents <= 99999" } })], request: largeRefund })),
     "CONDITION_NOT_MET",
     "and does narrow it",
   );
-  const same = elevation({ condition: policy.entitlement("refund-operator")?.conditionSource ?? "" });
+  const same = elevation({ condition: { text: policy.entitlement("refund-operator")?.conditionSource ?? "" } });
   assert.equal(reasonOf(judge({ candidates: [same] })), "permit");
   assert.equal(reasonOf(judge({ candidates: [same], request: largeRefund })), "CONDITION_NOT_MET");
 });
 
+test("an approved condition or digest that was erased permits nothing any more", () => {
+  const commitment = new Uint8Array(32);
+  const decision = judge({ candidates: [elevation({ condition: { commitment } })] });
+  assert.equal(reasonOf(decision), "POLICY_MISCONFIGURED");
+  assert.match(decision.permit ? "" : (decision.facts["problem"] ?? ""), /erased/);
+  const buying = elevation({ entitlement: "buyer", methods: [BUY], payloadDigest: { commitment } });
+  assert.equal(reasonOf(judge({ method: BUY, candidates: [buying], payloadDigest: new Uint8Array() })), "GRANT_PAYLOAD_MISMATCH");
+});
+
 test("a condition that fails denies as misconfigured and names the expression", () => {
   for (const condition of ["request.tags[3] == 'x'", "request.gone == 1 || true", "not cel"]) {
-    const decision = judge({ candidates: [elevation({ condition })] });
+    const decision = judge({ candidates: [elevation({ condition: { text: condition } })] });
     assert.ok(!decision.permit);
     assert.equal(decision.reason, "POLICY_MISCONFIGURED");
     assert.equal(decision.facts["expression"], condition);
@@ -215,7 +224,7 @@ test("where a grant is demanded, identity is not enough", () => {
 
 test("an approval of one request covers no other, and is used once", () => {
   const digest = (bytes: Uint8Array) => new Uint8Array(createHash("sha256").update(bytes).digest());
-  const buying = elevation({ entitlement: "buyer", methods: [BUY], payloadDigest: digest(smallRefund) });
+  const buying = elevation({ entitlement: "buyer", methods: [BUY], payloadDigest: { value: digest(smallRefund) } });
   const facts = { method: BUY, candidates: [buying], payloadDigest: digest(smallRefund) };
   assert.deepEqual(judge(facts), { permit: true, elevation: buying, endsMs: NOW_MS + 14 * MINUTE_MS, consume: true });
   assert.equal(reasonOf(judge({ ...facts, payloadDigest: digest(largeRefund) })), "GRANT_PAYLOAD_MISMATCH");
@@ -249,7 +258,7 @@ test("of several live ones the call rests on the one that ends last, and a runni
 test("of several that fail, the one that got furthest speaks; of the ended ones, the last", () => {
   const pending = elevation({ id: "elv_p", state: ElevationState.PENDING, pendingUntil: timestampFromMs(NOW_MS + MINUTE_MS) });
   assert.equal(reasonOf(judge({ candidates: [over(ElevationState.EXPIRED, 1000, "elv_x"), pending] })), "ELEVATION_PENDING");
-  assert.equal(reasonOf(judge({ candidates: [pending, elevation({ id: "elv_c", condition: "false" })] })), "CONDITION_NOT_MET");
+  assert.equal(reasonOf(judge({ candidates: [pending, elevation({ id: "elv_c", condition: { text: "false" } })] })), "CONDITION_NOT_MET");
   assert.equal(
     reasonOf(judge({ candidates: [over(ElevationState.EXPIRED, 2000, "elv_x"), over(ElevationState.DENIED, 1000, "elv_d")] })),
     "ELEVATION_DENIED",
@@ -281,10 +290,10 @@ test("observing permits, and attaches the refusal", () => {
 test("the request is needed where a condition of the policy or of an elevation reads it", () => {
   assert.equal(needsRequest(policy, REFUND, []), true);
   assert.equal(needsRequest(policy, LOAD, []), false);
-  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: "request.id == 'x'" })]), true);
-  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: "principal.kind == 'ci'" })]), false);
+  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: { text: "request.id == 'x'" } })]), true);
+  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: { text: "principal.kind == 'ci'" } })]), false);
   assert.equal(needsRequest(policy, BUY, []), true, "bound to the payload");
-  assert.equal(needsRequest(policy, "shop.v1.Shop/Find", [elevation({ condition: "request.text == 'x'" })]), false);
+  assert.equal(needsRequest(policy, "shop.v1.Shop/Find", [elevation({ condition: { text: "request.text == 'x'" } })]), false);
 });
 
 test("offers come fewest approvals first, then narrowest, break-glass last", () => {

@@ -80,8 +80,8 @@ export function needsRequest(policy: CompiledPolicy, method: string, candidates:
   if (rule.access !== "elevated") return false;
   if (rule.bindPayload || policy.entitlementsFor(method).some((entitlement) => entitlement.condition?.readsRequest === true)) return true;
   return candidates.some(({ condition }) => {
-    if (condition === "") return false;
-    const compiled = policy.conditionFor(condition, method);
+    if (condition === undefined || condition.text === "") return false;
+    const compiled = policy.conditionFor(condition.text, method);
     return "readsRequest" in compiled && compiled.readsRequest;
   });
 }

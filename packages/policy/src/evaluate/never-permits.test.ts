@@ -43,7 +43,7 @@ const candidate: fc.Arbitrary<Elevation> = fc
       .constantFrom("user:di@acme.test", "user:di@acme.test", "user:di@acme.test", "user:eve@acme.test")
       .map((name) => ({ name })),
     methods: fc.subarray([REFUND, REFUND, LOAD, BUY]),
-    condition: fc.constantFrom(...(Object.keys(CONDITIONS) as (keyof typeof CONDITIONS)[])),
+    condition: fc.constantFrom(...Object.keys(CONDITIONS)).map((text) => (text === "" ? undefined : { text })),
     startMode: fc.constantFrom(StartMode.ON_USE, StartMode.AT_TIME),
     startTime: time,
     startBy: time,
@@ -63,7 +63,7 @@ function mayRestOn(each: Elevation, nowMs: number, errorMs: number): boolean {
     each.requester?.name === "user:di@acme.test" &&
     each.entitlement === "refund-operator" &&
     each.methods.includes(REFUND);
-  const holds = Object.entries(CONDITIONS).some(([source, value]) => source === each.condition && value);
+  const holds = Object.entries(CONDITIONS).some(([source, value]) => source === (each.condition?.text ?? "") && value);
   const inWindow =
     each.state === ElevationState.ACTIVE &&
     nowMs - errorMs >= (timeMs(each.windowStart) ?? Infinity) &&

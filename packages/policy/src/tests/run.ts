@@ -101,11 +101,11 @@ function live(policy: CompiledPolicy, entitlement: Entitlement, name: string, di
     state: ElevationState.ACTIVE,
     requester: { name },
     methods: [...entitlement.methods],
-    condition: entitlement.conditionSource,
     duration: durationFromMs(entitlement.defaultMs),
     windowStart: timestampFromMs(NOW_MS),
     windowEnd: timestampFromMs(NOW_MS + entitlement.defaultMs),
     presentation: Presentation.ANY,
-    ...(digest && { payloadDigest: new Uint8Array(digest) }),
+    ...(entitlement.conditionSource !== "" && { condition: { text: entitlement.conditionSource } }),
+    ...(digest && { payloadDigest: { value: new Uint8Array(digest) } }),
   });
 }

@@ -16,10 +16,19 @@ const claims: GrantClaims = {
   iat: IAT,
   nbf: IAT,
   exp: IAT + 900,
+  window_end: IAT + 3600,
   jti: "gnt_1",
   elevation: "elv_1",
   rev: "18446744073709551615",
-  authorization_details: [{ type: "grpc_method", actions: ["payments.v1.Ledger/Refund"] }],
+  authorization_details: [
+    {
+      type: "grpc_method",
+      actions: ["payments.v1.Ledger/Refund"],
+      entitlement: "refund",
+      condition: "request.amount <= 500",
+      payload: Buffer.alloc(32, 7).toString("base64url"),
+    },
+  ],
   cnf: { jkt: "thumb" },
   act: { sub: "workload:spiffe://acme.test/orders" },
 };
@@ -95,6 +104,14 @@ const wrong: [name: string, token: string, reason: string][] = [
   ["details of another type", changed({ authorization_details: [{ ...detail, type: "file" }] }), "GRANT_MALFORMED"],
   ["a restriction that is not known", changed({ authorization_details: [{ ...detail, maxAmount: 5 }] }), "GRANT_MALFORMED"],
   ["a wildcard", changed({ authorization_details: [{ ...detail, actions: ["payments.v1.Ledger/*"] }] }), "GRANT_MALFORMED"],
+  ["no entitlement", changed({ authorization_details: [{ ...detail, entitlement: undefined }] }), "GRANT_MALFORMED"],
+  ["an entitlement too long", changed({ authorization_details: [{ ...detail, entitlement: "e".repeat(65) }] }), "GRANT_MALFORMED"],
+  ["an empty condition", changed({ authorization_details: [{ ...detail, condition: "" }] }), "GRANT_MALFORMED"],
+  ["a payload that is no digest", changed({ authorization_details: [{ ...detail, payload: "abc" }] }), "GRANT_MALFORMED"],
+  ["a payload with stray bits", changed({ authorization_details: [{ ...detail, payload: `${"A".repeat(42)}B` }] }), "GRANT_MALFORMED"],
+  ["no window", changed({ window_end: undefined }), "GRANT_MALFORMED"],
+  ["longer than its window", changed({ window_end: IAT + 899 }), "GRANT_MALFORMED"],
+  ["a reserved claim that is not known", changed({ brevet_max: 1 }), "GRANT_MALFORMED"],
   ["bound in an unknown way", changed({ cnf: { kid: "x" } }), "GRANT_MALFORMED"],
   ["bound to nothing", changed({ cnf: {} }), "GRANT_MALFORMED"],
 ];
@@ -151,6 +168,27 @@ test("a clock's error never lets a grant live longer, at either end", () => {
   );
 });
 
+test("whose it is and what it is bound to is judged before its times", () => {
+  const expired = { ...at, nowMs: (IAT + 1000) * 1000 };
+  const reason = (expect: Partial<typeof at> & { principal?: string; proofs?: string[] }) => {
+    const check = judgeGrant(claims, { ...expired, ...expect });
+    return check.ok ? "" : check.reason;
+  };
+  assert.equal(reason({ principal: "user:bo@acme.test", proofs: [] }), "GRANT_PRINCIPAL_MISMATCH");
+  assert.equal(reason({ principal: claims.sub, proofs: [] }), "GRANT_PROOF_INVALID");
+  assert.equal(reason({ principal: claims.sub, proofs: ["other"] }), "GRANT_PROOF_INVALID");
+  assert.equal(reason({ principal: claims.sub, proofs: ["thumb"] }), "GRANT_EXPIRED");
+  assert.equal(reason({ audience: "other", principal: "user:bo@acme.test" }), "GRANT_AUDIENCE_MISMATCH");
+  assert.equal(judgeGrant(claims, { ...at, principal: claims.sub, proofs: ["thumb"] }).ok, true);
+});
+
+test("what the authority has surely reached is not in the future, whatever the clock's error", () => {
+  const early = { ...at, nowMs: IAT * 1000 + 10, errorMs: 50 };
+  assert.equal(judgeGrant(claims, early).ok, false);
+  assert.equal(judgeGrant(claims, { ...early, reachedMs: IAT * 1000 }).ok, true);
+  assert.equal(judgeGrant(claims, { ...early, reachedMs: IAT * 1000 - 1 }).ok, false);
+});
+
 test("the end is the first instant after", () => {
   const judge = (nowMs: number) => judgeGrant(claims, { ...at, nowMs, errorMs: 0 }).ok;
   assert.deepEqual(
@@ -167,7 +205,7 @@ test("a key of another kind under the right name verifies nothing", () => {
 
 test("what no guard would take is not signed", () => {
   assert.throws(() => signGrant({ ...claims, exp: IAT + 901 }, key), TypeError);
-  assert.throws(() => signGrant({ ...claims, authorization_details: [{ type: "grpc_method", actions: [] }] }, key), TypeError);
+  assert.throws(() => signGrant({ ...claims, authorization_details: [{ ...detail, actions: [] }] }, key), TypeError);
   assert.throws(() => signGrant({ ...claims, sub: "" }, key), TypeError);
 });
 

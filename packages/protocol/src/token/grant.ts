@@ -27,9 +27,15 @@ export interface GrantExpectation {
   readonly keys: ReadonlyMap<string, KeyObject>;
   readonly issuer: string;
   readonly audience: string;
+  /** Name of the caller that presents it; absent: whose it is, is not judged here. */
+  readonly principal?: string;
+  /** Thumbprints of the keys that the caller proved; absent: what it is bound to, is not judged here. */
+  readonly proofs?: readonly string[];
   /** The authority's time, and how far it may be off. */
   readonly nowMs: number;
   readonly errorMs: number;
+  /** An instant that the authority has surely reached, whatever the error: nothing before it is in the future. */
+  readonly reachedMs?: number;
 }
 
 /** Signs a grant. Throws TypeError for claims that no guard would take: that is a defect of the caller, not an outcome. */
@@ -55,8 +61,9 @@ export function parseGrant(token: string): GrantForm {
 }
 
 /**
- * Checks a grant: form, algorithm, type, key, signature, issuer, audience, times; the first failure is the answer. An end is judged
- * at `nowMs + errorMs`, a start at `nowMs - errorMs`, so that no clock error makes a grant last longer.
+ * Checks a grant: form, algorithm, type, key, signature, issuer, audience, principal and proof, times; the first failure is the answer.
+ * Whether it covers the method comes last, and is the caller's to ask. An end is judged at `nowMs + errorMs`, a start at
+ * `nowMs - errorMs` or `reachedMs`, so that no clock error makes a grant last longer.
  */
 export function verifyGrant(token: string, at: GrantExpectation): GrantCheck {
   const form = parseGrant(token);
@@ -69,15 +76,22 @@ export function verifyGrant(token: string, at: GrantExpectation): GrantCheck {
   return judgeGrant(form.claims, at);
 }
 
-/** What is left to check of a grant whose signature was verified before: issuer, audience, times. For caches keyed by the exact token. */
+/** What is left to check of a grant whose signature was verified before: issuer, audience, principal and proof, times. For caches keyed by the exact token. */
 export function judgeGrant(claims: GrantClaims, at: Omit<GrantExpectation, "keys">): GrantCheck {
   const refuse = (reason: ReasonName, problem: string): GrantCheck => ({ ok: false, reason, problem, claims });
   if (claims.iss !== at.issuer) return refuse("GRANT_ISSUER_UNKNOWN", "the grant is from another authority");
   if (claims.aud !== at.audience) return refuse("GRANT_AUDIENCE_MISMATCH", "the grant is for another audience");
+  if (at.principal !== undefined && claims.sub !== at.principal) return refuse("GRANT_PRINCIPAL_MISMATCH", "the grant is somebody else's");
+  const { cnf } = claims;
+  const { proofs } = at;
+  if (cnf !== undefined && proofs !== undefined && !Object.values(cnf).every((thumbprint) => proofs.includes(thumbprint)))
+    return refuse("GRANT_PROOF_INVALID", "the caller did not prove the key that the grant is bound to");
+  const earliestMs = Math.max(at.nowMs - at.errorMs, at.reachedMs ?? -Infinity);
   if (at.nowMs + at.errorMs >= claims.exp * 1000) return refuse("GRANT_EXPIRED", "the grant is past its end");
-  if (at.nowMs - at.errorMs < claims.nbf * 1000) return refuse("GRANT_NOT_YET_VALID", "the grant is not valid yet");
+  if (earliestMs < claims.nbf * 1000) return refuse("GRANT_NOT_YET_VALID", "the grant is not valid yet");
   // An issue time that surely lies ahead would stretch the 15 minutes, which are counted from it.
-  if (at.nowMs + at.errorMs < claims.iat * 1000) return refuse("GRANT_NOT_YET_VALID", "the grant was issued in the future");
+  if (Math.max(earliestMs, at.nowMs + at.errorMs) < claims.iat * 1000)
+    return refuse("GRANT_NOT_YET_VALID", "the grant was issued in the future");
   return { ok: true, claims };
 }
 

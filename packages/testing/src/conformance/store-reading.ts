@@ -283,7 +283,6 @@ export function readingConformance(promise: (title: string, body: StoreTest) => 
   promise("the current policy of an audience is its newest that is not a shadow", async ({ store }) => {
     const policies = ["a", "b", "a", "a", "a", "b"].map((audience, i): StoredPolicy => {
       const hashes = {
-        digest: sha256(`${i}`),
         document: sha256(`document ${i}`),
         descriptors: i % 2 === 0 ? sha256("descriptors") : undefined,
       };
@@ -315,7 +314,6 @@ export function readingConformance(promise: (title: string, body: StoreTest) => 
     const proposal: StoredProposal = {
       id: "prp_1",
       audience: "a",
-      digest: sha256("d"),
       document: sha256("c"),
       descriptors: undefined,
       comment: sha256("why"),
@@ -329,13 +327,13 @@ export function readingConformance(promise: (title: string, body: StoreTest) => 
       version: 0n,
     };
     const approved = { ...proposal, approvers: ["prn_2", "prn_3"], version: 4n };
-    const key = { kid: "k1", purpose: KeyPurpose.GRANT, publicJwk: "{}", retired: false, revoked: false };
+    const key = { kid: "k1", purpose: KeyPurpose.GRANT, publicJwk: "{}", retired: false, retiredMs: undefined, revoked: false };
     const other = { ...key, kid: "k0", purpose: KeyPurpose.CHECKPOINT };
-    const all = [{ proposal }, { key }, { key: other }, { proposal: approved }, { key: { ...key, retired: true } }, {}];
+    const all = [{ proposal }, { key }, { key: other }, { proposal: approved }, { key: { ...key, retired: true, retiredMs: T0 } }, {}];
     await askEverywhere(store, all, async (view, applied) => {
       const whole = applied === all.length;
       assert.deepEqual(await view.proposal("prp_1"), whole ? approved : proposal);
-      assert.deepEqual(await view.keys(), [{ ...key, retired: whole }, other]);
+      assert.deepEqual(await view.keys(), [{ ...key, retired: whole, retiredMs: whole ? T0 : undefined }, other]);
       assert.equal(await view.proposal("prp_2"), undefined);
     });
   });

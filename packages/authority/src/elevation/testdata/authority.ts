@@ -63,25 +63,32 @@ export class TestAuthority implements AsyncDisposable {
   readonly grants: Grants;
   readonly waiting = new Set<string>();
   readonly claimed = new Map<string, readonly string[]>();
+  /** Whom no policy knows. */
+  readonly strangers = new Set<string>();
+  /** Policies of other audiences, not in the log. */
+  readonly others = new Map<string, { policy: CompiledPolicy; version: bigint }>();
   /** The compiled policy; a test may let it lag behind the stored one. */
   readonly policies: {
     policy: CompiledPolicy;
     version: bigint;
     current(audience: string): { policy: CompiledPolicy; version: bigint } | undefined;
+    audiences(): readonly string[];
   };
   #requests = 0;
 
   private constructor(log: Log, clock: TestClock, version: bigint) {
     this.log = log;
     this.clock = clock;
+    const { others } = this;
     this.policies = {
       policy: compiled(POLICY),
       version,
       current(audience) {
-        return audience === AUDIENCE ? { policy: this.policy, version: this.version } : undefined;
+        return audience === AUDIENCE ? { policy: this.policy, version: this.version } : others.get(audience);
       },
+      audiences: () => [AUDIENCE, ...this.others.keys()],
     };
-    this.grants = new Grants({ issuer: ISSUER, keys: new GrantKeys(log.store) });
+    this.grants = new Grants({ issuer: ISSUER, keys: new GrantKeys(log.store, clock) });
     const { policies, grants } = this;
     this.elevations = new Elevations({ log, policies, newId, clock, grants, isWaiting: (id) => this.waiting.has(id) });
     this.readable = new ReadableElevations({ view: log.store, policies });
@@ -101,7 +108,7 @@ export class TestAuthority implements AsyncDisposable {
     if (!policy) throw new Error(findings.map((finding) => finding.message).join("\n"));
     const version = this.policies.version + 1n;
     await this.log.write(async (tx) => {
-      const value = create(PolicyAppliedSchema, { version, digest: policy.digest, document: tx.seal(text) });
+      const value = create(PolicyAppliedSchema, { version, document: tx.seal(text) });
       tx.append({ audience: AUDIENCE, actor: "", requestId: "", elevation: "", event: { case: "policyApplied", value } });
       await narrowLive(tx, { audience: AUDIENCE, previous: this.policies.policy, next: { policy, version } });
     });
@@ -113,7 +120,7 @@ export class TestAuthority implements AsyncDisposable {
   caller(name: string): Caller {
     return {
       principalFor: (audience): PrincipalFacts | undefined => {
-        if (audience !== AUDIENCE) return undefined;
+        if ((audience !== AUDIENCE && !this.others.has(audience)) || this.strangers.has(name)) return undefined;
         const groups = new Set([...(this.policies.policy.memberships.get(name) ?? []), ...(this.claimed.get(name) ?? [])]);
         const kind = name.startsWith("user:") ? "user" : name.startsWith("ci:") ? "ci" : "workload";
         return { name, kind, groups, claims: {} };

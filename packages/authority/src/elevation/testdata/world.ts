@@ -147,7 +147,7 @@ export class World {
   /** On whose behalf. */
   readonly initiators = new Map<string, string>();
   readonly #names = new Map<string, string>();
-  readonly #texts = new Map<string, string>();
+  readonly #texts = new Map<string, Uint8Array>();
   #salts = 0;
 
   constructor(policy: string | CompiledPolicy = POLICY) {
@@ -207,6 +207,7 @@ export class World {
       callerWaiting: this.waiting.has(id),
       termsRevision: seen === 0n ? state.revision : (changes.at(-1)?.revision ?? seen),
       extendMaxMs: asked.extendMax ? durationMs(asked.extendMax) : 0,
+      payloadDigest: this.#opened(state.payloadDigest?.commitment),
     };
     return this.#append(decide(command, state, context), id, who);
   }
@@ -231,6 +232,16 @@ export class World {
   }
 
   text(committed: Uint8Array | undefined): string | undefined {
+    const opened = this.#opened(committed);
+    return opened && Buffer.from(opened).toString();
+  }
+
+  /** Forgets what a commitment opens to. */
+  erase(committed: Uint8Array): void {
+    this.#texts.delete(hex(committed));
+  }
+
+  #opened(committed: Uint8Array | undefined): Uint8Array | undefined {
     return committed && this.#texts.get(hex(committed));
   }
 
@@ -242,7 +253,7 @@ export class World {
         this.#salts += 1;
         const salt = new Uint8Array(32).fill(this.#salts % 256).fill(Math.floor(this.#salts / 256), 16);
         const sealed = commitment(salt, typeof value === "string" ? Buffer.from(value) : value);
-        this.#texts.set(hex(sealed), Buffer.from(value).toString());
+        this.#texts.set(hex(sealed), Buffer.from(value));
         return create(SealedSchema, { commitment: sealed });
       },
       policy: this.policy,
@@ -252,6 +263,7 @@ export class World {
       nameOf: (id) => this.#names.get(id),
       termsRevision: 0n,
       extendMaxMs: 0,
+      payloadDigest: undefined,
     };
   }
 
@@ -259,7 +271,13 @@ export class World {
     const first = this.entries.find((entry) => entry.elevation === state.id);
     if (first?.event.case !== "elevationRequested") throw new Error(`${state.id} has no beginning`);
     const asked = first.event.value;
-    return { state, asked, reason: asked.reason ? this.text(asked.reason.commitment) : "" };
+    return {
+      state,
+      asked,
+      reason: asked.reason ? this.text(asked.reason.commitment) : "",
+      run: asked.run ? this.text(asked.run.commitment) : "",
+      payloadDigest: asked.payloadDigest ? this.#opened(asked.payloadDigest.commitment) : new Uint8Array(),
+    };
   }
 
   #append(outcome: Outcome, fresh: string, who: string): Outcome {

@@ -86,34 +86,19 @@ export function principalStep(principal: StoredPrincipal): Step {
 }
 
 export function policyStep(policy: StoredPolicy): Step {
-  const { audience, version, shadow, digest, document, descriptors, author, timeMs, revision } = policy;
-  return ["policy", audience, version, shadow ? 1 : 0, digest, document, descriptors ?? null, author, timeMs, revision];
+  const { audience, version, shadow, document, descriptors, author, timeMs, revision } = policy;
+  return ["policy", audience, version, shadow ? 1 : 0, document, descriptors ?? null, author, timeMs, revision];
 }
 
 export function proposalStep(proposal: StoredProposal): Step {
-  const { id, audience, digest, document, descriptors, comment, author, baseVersion, quorum, approvers, timeMs, revision, version } =
-    proposal;
+  const { id, audience, document, descriptors, comment, author, baseVersion, quorum, approvers, timeMs, revision, version } = proposal;
   const shadow = proposal.shadow ? 1 : 0;
   const texts = [descriptors ?? null, comment ?? null, author];
-  return [
-    "proposal",
-    id,
-    audience,
-    digest,
-    document,
-    ...texts,
-    baseVersion,
-    quorum,
-    approvers.join(" "),
-    shadow,
-    timeMs,
-    revision,
-    version,
-  ];
+  return ["proposal", id, audience, document, ...texts, baseVersion, quorum, approvers.join(" "), shadow, timeMs, revision, version];
 }
 
 export function keyStep(key: StoredKey): Step {
-  return ["key", key.kid, key.purpose, key.publicJwk, key.retired ? 1 : 0, key.revoked ? 1 : 0];
+  return ["key", key.kid, key.purpose, key.publicJwk, key.retiredMs ?? null, key.revoked ? 1 : 0];
 }
 
 export function readHead(row: Row): Head {
@@ -131,7 +116,6 @@ export function readPolicy(row: Row): StoredPolicy {
   return {
     audience: text(row, "audience"),
     version: BigInt(int(row, "version")),
-    digest: blob(row, "digest"),
     document: blob(row, "document"),
     descriptors: optional(row, "descriptors", blob),
     author: text(row, "author"),
@@ -145,7 +129,6 @@ export function readProposal(row: Row): StoredProposal {
   return {
     id: text(row, "id"),
     audience: text(row, "audience"),
-    digest: blob(row, "digest"),
     document: blob(row, "document"),
     descriptors: optional(row, "descriptors", blob),
     comment: optional(row, "comment", blob),
@@ -164,8 +147,9 @@ export function readProposal(row: Row): StoredProposal {
 
 export function readKey(row: Row): StoredKey {
   const purpose = Object.values(KeyPurpose).find((value) => value === int(row, "purpose")) ?? KeyPurpose.UNSPECIFIED;
-  const [retired, revoked] = [int(row, "retired") === 1, int(row, "revoked") === 1];
-  return { kid: text(row, "kid"), purpose, publicJwk: text(row, "public_jwk"), retired, revoked };
+  const retiredMs = optional(row, "retired_ms", int);
+  const [retired, revoked] = [retiredMs !== undefined, int(row, "revoked") === 1];
+  return { kid: text(row, "kid"), purpose, publicJwk: text(row, "public_jwk"), retired, retiredMs, revoked };
 }
 
 export function text(row: Row, column: string): string {

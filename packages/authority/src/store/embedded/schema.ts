@@ -39,17 +39,17 @@ CREATE TABLE principals (id TEXT PRIMARY KEY, kind INTEGER NOT NULL, name TEXT, 
 CREATE INDEX principals_name ON principals (name) WHERE name IS NOT NULL;
 CREATE INDEX principals_commitment ON principals (name_commitment);
 CREATE TABLE policies (
-  audience TEXT NOT NULL, version INTEGER NOT NULL, shadow INTEGER NOT NULL, digest BLOB NOT NULL, document BLOB NOT NULL, descriptors BLOB,
+  audience TEXT NOT NULL, version INTEGER NOT NULL, shadow INTEGER NOT NULL, document BLOB NOT NULL, descriptors BLOB,
   author TEXT NOT NULL, time_ms INTEGER NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (audience, version)
 ) STRICT;
 CREATE INDEX policies_current ON policies (audience, version) WHERE shadow = 0;
 CREATE TABLE proposals (
-  id TEXT PRIMARY KEY, audience TEXT NOT NULL, digest BLOB NOT NULL, document BLOB NOT NULL, descriptors BLOB, comment BLOB,
+  id TEXT PRIMARY KEY, audience TEXT NOT NULL, document BLOB NOT NULL, descriptors BLOB, comment BLOB,
   author TEXT NOT NULL, base_version INTEGER NOT NULL, quorum INTEGER NOT NULL, approvers TEXT NOT NULL, shadow INTEGER NOT NULL,
   time_ms INTEGER NOT NULL, revision INTEGER NOT NULL, version INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE keys (
-  place INTEGER PRIMARY KEY, kid TEXT NOT NULL UNIQUE, purpose INTEGER NOT NULL, public_jwk TEXT NOT NULL, retired INTEGER NOT NULL,
+  place INTEGER PRIMARY KEY, kid TEXT NOT NULL UNIQUE, purpose INTEGER NOT NULL, public_jwk TEXT NOT NULL, retired_ms INTEGER,
   revoked INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;

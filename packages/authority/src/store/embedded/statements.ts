@@ -13,10 +13,10 @@ export const STATEMENTS = {
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (created) DO UPDATE SET
     state = excluded.state, changed = excluded.changed, ended_ms = excluded.ended_ms, due_ms = excluded.due_ms, message = excluded.message`,
   principal: "INSERT OR REPLACE INTO principals (id, kind, name, name_commitment) VALUES (?, ?, ?, ?)",
-  policy: "INSERT OR REPLACE INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-  proposal: "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-  key: `INSERT INTO keys (kid, purpose, public_jwk, retired, revoked) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (kid) DO UPDATE SET retired = excluded.retired, revoked = excluded.revoked`,
+  policy: "INSERT OR REPLACE INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+  proposal: "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+  key: `INSERT INTO keys (kid, purpose, public_jwk, retired_ms, revoked) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (kid) DO UPDATE SET retired_ms = excluded.retired_ms, revoked = excluded.revoked`,
   secret: "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 } as const;
 

@@ -34,11 +34,16 @@ export class OverlaidView implements View {
     const where = `revision > ?${elevation === undefined ? "" : " AND elevation = ?"}${audience === undefined ? "" : " AND audience = ?"}`;
     const partial = elevation === undefined ? "" : " AND elevation <> ''";
     const rows = this.reader.all(
-      `SELECT revision, leaf FROM entries WHERE ${where}${partial} ORDER BY revision LIMIT ?`,
+      `SELECT revision, leaf_hash, leaf FROM entries WHERE ${where}${partial} ORDER BY revision LIMIT ?`,
       ...[after, elevation, audience, limit].filter((value) => value !== undefined),
     );
     const records = rows.map((row) =>
-      create(LogRecordSchema, { entry: blob(row, "leaf"), openings: this.#openingsOf(int(row, "revision"), overlay) }),
+      create(LogRecordSchema, {
+        entry: blob(row, "leaf"),
+        openings: this.#openingsOf(int(row, "revision"), overlay),
+        revision: BigInt(int(row, "revision")),
+        leafHash: blob(row, "leaf_hash"),
+      }),
     );
     for (const change of overlay.changes) {
       if (records.length >= limit) break;
@@ -46,7 +51,14 @@ export class OverlaidView implements View {
       if (entry.revision <= after || (audience ?? entry.audience) !== entry.audience || (elevation ?? entry.elevation) !== entry.elevation)
         continue;
       const kept = change.openings.filter((_, place) => !overlay.erased.has(hex(change.commitments[place] ?? NOTHING)));
-      records.push(create(LogRecordSchema, { entry: change.leaf, openings: kept.map((opening) => clone(OpeningSchema, opening)) }));
+      records.push(
+        create(LogRecordSchema, {
+          entry: change.leaf,
+          openings: kept.map((opening) => clone(OpeningSchema, opening)),
+          revision: entry.revision,
+          leafHash: change.leafHash.slice(),
+        }),
+      );
     }
     return records;
   }

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file brevet/v1/elevation.proto.
  */
 export const file_brevet_v1_elevation: GenFile = /*@__PURE__*/
-  fileDesc("ChlicmV2ZXQvdjEvZWxldmF0aW9uLnByb3RvEglicmV2ZXQudjEiTQoJUHJpbmNpcGFsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSJgoEa2luZBgDIAEoDjIYLmJyZXZldC52MS5QcmluY2lwYWxLaW5kIjAKDFBlcnNvbmFsVGV4dBISCgpjb21taXRtZW50GAEgASgMEgwKBHRleHQYAiABKAkiiQIKBFZvdGUSIwoFdm90ZXIYASABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEiEKBGtpbmQYAiABKA4yEy5icmV2ZXQudjEuVm90ZUtpbmQSDQoFc3RhZ2UYAyABKA0SKAoHY29tbWVudBgEIAEoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQSKAoEdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YBiABKAQSNAoRbmFycm93ZWRfZHVyYXRpb24YByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGdm9pZGVkGAggASgIIoQBCgVTdGFnZRIqCglhcHByb3ZlcnMYASADKAsyFy5icmV2ZXQudjEuUGVyc29uYWxUZXh0Eg4KBnF1b3J1bRgCIAEoDRIQCghhcHByb3ZlZBgDIAEoDRItCgxlc2NhbGF0ZWRfdG8YBCADKAsyFy5icmV2ZXQudjEuUGVyc29uYWxUZXh0IrAMCglFbGV2YXRpb24SCgoCaWQYASABKAkSEAoIYXVkaWVuY2UYAiABKAkSEwoLZW50aXRsZW1lbnQYAyABKAkSKAoFc3RhdGUYBCABKA4yGS5icmV2ZXQudjEuRWxldmF0aW9uU3RhdGUSJwoJcmVxdWVzdGVyGAUgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBInCglpbml0aWF0b3IYBiABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEg4KBm1ldGhvZBgHIAEoCRIPCgdtZXRob2RzGAggAygJEhEKCWNvbmRpdGlvbhgJIAEoCRInCgZyZWFzb24YCiABKAsyFy5icmV2ZXQudjEuUGVyc29uYWxUZXh0EisKCGR1cmF0aW9uGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKCnN0YXJ0X21vZGUYDCABKA4yFC5icmV2ZXQudjEuU3RhcnRNb2RlEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1wZW5kaW5nX3VudGlsGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghzdGFydF9ieRgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMd2luZG93X3N0YXJ0GBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp3aW5kb3dfZW5kGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoIZW5kZWRfYnkYFCABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEiwKC2VuZF9jb21tZW50GBUgASgLMhcuYnJldmV0LnYxLlBlcnNvbmFsVGV4dBIgCgZzdGFnZXMYFiADKAsyEC5icmV2ZXQudjEuU3RhZ2USDQoFc3RhZ2UYFyABKA0SHgoFdm90ZXMYGCADKAsyDy5icmV2ZXQudjEuVm90ZRIRCglhdXRvbWF0aWMYGSABKAgSEwoLYnJlYWtfZ2xhc3MYGiABKAgSLQoJcmV2aWV3X2J5GBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXZpZXdfdGltZRgcIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoLcmV2aWV3ZWRfYnkYHSABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEi8KDnJldmlld19jb21tZW50GB4gASgLMhcuYnJldmV0LnYxLlBlcnNvbmFsVGV4dBIWCg5wYXlsb2FkX2RpZ2VzdBgfIAEoDBI0ChBwYXlsb2FkX3VzZV90aW1lGCAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5rZXlfdGh1bWJwcmludBghIAEoDBILCgNydW4YIiABKAkSDQoFaG9sZHMYIyABKA0SFgoOcG9saWN5X3ZlcnNpb24YJCABKAQSEAoIcmV2aXNpb24YJSABKAQSMQoNZXh0ZW5zaW9uX2VuZBgmIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoMcHJlc2VudGF0aW9uGCcgASgOMhcuYnJldmV0LnYxLlByZXNlbnRhdGlvbhIuCg1zdHJlYW1fZXhwaXJ5GCggASgOMhcuYnJldmV0LnYxLlN0cmVhbUV4cGlyeRIoCgVkcmFpbhgpIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIfChJlbGlnaWJsZV9hcHByb3ZlcnMYKiABKA1IAIgBARISCgptYXlfZGVjaWRlGCsgASgIEi8KDHN0YXJ0X3dpdGhpbhgsIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIVChNfZWxpZ2libGVfYXBwcm92ZXJzIqoBCgxDYWxsZXJSZXBvcnQSEwoLZGVjaXNpb25faWQYASABKAkSDAoEY29kZRgCIAEoBRIOCgZyZWFzb24YAyABKAkSDgoGbWV0aG9kGAQgASgJEhQKDGhlYWRlcnNfc2VudBgFIAMoCRIvCgtjYWxsZXJfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIdHJhY2VfaWQYByABKAkihQMKHkVsZXZhdGlvblNlcnZpY2VSZXF1ZXN0UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGF1ZGllbmNlGAIgASgJEg4KBm1ldGhvZBgDIAEoCRITCgtlbnRpdGxlbWVudBgEIAEoCRIrCghkdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBiABKAkSLgoKc3RhcnRfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCwoDcnVuGAggASgJEhYKDnBheWxvYWRfZGlnZXN0GAkgASgMEg8KB3BheWxvYWQYCiABKAwSDwoHa2V5X2p3axgLIAEoCRITCgticmVha19nbGFzcxgMIAEoCBIVCg12YWxpZGF0ZV9vbmx5GA0gASgIEg8KB3dhaXRpbmcYDiABKAgSJwoGcmVwb3J0GA8gASgLMhcuYnJldmV0LnYxLkNhbGxlclJlcG9ydCKGAQofRWxldmF0aW9uU2VydmljZVJlcXVlc3RSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uEhAKCGV4aXN0aW5nGAIgASgIEigKCHBvc2l0aW9uGAMgASgLMhYuYnJldmV0LnYxLkxvZ1Bvc2l0aW9uIi4KC0xvZ1Bvc2l0aW9uEg0KBWVwb2NoGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIigKGkVsZXZhdGlvblNlcnZpY2VHZXRSZXF1ZXN0EgoKAmlkGAEgASgJIkYKG0VsZXZhdGlvblNlcnZpY2VHZXRSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uIqQBCg9FbGV2YXRpb25GaWx0ZXISCwoDaWRzGAEgAygJEhAKCGF1ZGllbmNlGAIgASgJEgwKBG1pbmUYAyABKAgSEQoJZGVjaWRhYmxlGAQgASgIEikKBnN0YXRlcxgFIAMoDjIZLmJyZXZldC52MS5FbGV2YXRpb25TdGF0ZRITCgtlbnRpdGxlbWVudBgGIAEoCRIRCglwcmluY2lwYWwYByABKAkicAobRWxldmF0aW9uU2VydmljZUxpc3RSZXF1ZXN0EioKBmZpbHRlchgBIAEoCzIaLmJyZXZldC52MS5FbGV2YXRpb25GaWx0ZXISEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiYQocRWxldmF0aW9uU2VydmljZUxpc3RSZXNwb25zZRIoCgplbGV2YXRpb25zGAEgAygLMhQuYnJldmV0LnYxLkVsZXZhdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihgEKHEVsZXZhdGlvblNlcnZpY2VXYXRjaFJlcXVlc3QSKgoGZmlsdGVyGAEgASgLMhouYnJldmV0LnYxLkVsZXZhdGlvbkZpbHRlchIlCgVhZnRlchgCIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhITCgt3YWl0aW5nX2ZvchgDIAMoCSK+AQodRWxldmF0aW9uU2VydmljZVdhdGNoUmVzcG9uc2USKAoIcG9zaXRpb24YASABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SJwoJZWxldmF0aW9uGAIgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbhINCgVyZXNldBgDIAEoCBIRCgljYXVnaHRfdXAYBCABKAgSKAoEdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAirQEKHkVsZXZhdGlvblNlcnZpY2VBcHByb3ZlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEgoKAmlkGAIgASgJEhUKDXNlZW5fcmV2aXNpb24YAyABKAQSDwoHY29tbWVudBgEIAEoCRIrCghkdXJhdGlvbhgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5wYXlsb2FkX2RpZ2VzdBgGIAEoDCJKCh9FbGV2YXRpb25TZXJ2aWNlQXBwcm92ZVJlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24iZQobRWxldmF0aW9uU2VydmljZURlbnlSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSFQoNc2Vlbl9yZXZpc2lvbhgDIAEoBBIPCgdjb21tZW50GAQgASgJIkcKHEVsZXZhdGlvblNlcnZpY2VEZW55UmVzcG9uc2USJwoJZWxldmF0aW9uGAEgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbiJSCh9FbGV2YXRpb25TZXJ2aWNlV2l0aGRyYXdSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSDwoHY29tbWVudBgDIAEoCSJLCiBFbGV2YXRpb25TZXJ2aWNlV2l0aGRyYXdSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uIlYKHEVsZXZhdGlvblNlcnZpY2VTdGFydFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIWCg5wYXlsb2FkX2RpZ2VzdBgDIAEoDCJICh1FbGV2YXRpb25TZXJ2aWNlU3RhcnRSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uInYKHUVsZXZhdGlvblNlcnZpY2VFeHRlbmRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSJQoCYnkYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAQgASgJIkkKHkVsZXZhdGlvblNlcnZpY2VFeHRlbmRSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uIkkKGkVsZXZhdGlvblNlcnZpY2VFbmRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSCwoDYWxsGAMgASgIIkYKG0VsZXZhdGlvblNlcnZpY2VFbmRSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uIsIBCh1FbGV2YXRpb25TZXJ2aWNlUmV2b2tlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEgwKAmlkGAIgASgJSAASEwoJcHJpbmNpcGFsGAMgASgJSAASFQoLZW50aXRsZW1lbnQYBCABKAlIABIYCg5rZXlfdGh1bWJwcmludBgFIAEoDEgAEhAKCGF1ZGllbmNlGAYgASgJEg8KB2NvbW1lbnQYByABKAkSDAoEd2FpdBgIIAEoCEIICgZ0YXJnZXQiYQoLRW5mb3JjZW1lbnQSDQoFZ3VhcmQYASABKAkSEAoIZW5mb3JjZWQYAiABKAgSMQoNYm91bmRlZF91bnRpbBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAidwoeRWxldmF0aW9uU2VydmljZVJldm9rZVJlc3BvbnNlEigKCmVsZXZhdGlvbnMYASADKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uEisKC2VuZm9yY2VtZW50GAIgAygLMhYuYnJldmV0LnYxLkVuZm9yY2VtZW50IlAKHUVsZXZhdGlvblNlcnZpY2VSZXZpZXdSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSDwoHY29tbWVudBgDIAEoCSJJCh5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVzcG9uc2USJwoJZWxldmF0aW9uGAEgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbiJ9CiFFbGV2YXRpb25TZXJ2aWNlSXNzdWVHcmFudFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIVCg1zdWJqZWN0X2dyYW50GAQgASgJEg8KB2tleV9qd2sYBSABKAkilAEKIkVsZXZhdGlvblNlcnZpY2VJc3N1ZUdyYW50UmVzcG9uc2USDQoFZ3JhbnQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKrUCCg5FbGV2YXRpb25TdGF0ZRIfChtFTEVWQVRJT05fU1RBVEVfVU5TUEVDSUZJRUQQABIbChdFTEVWQVRJT05fU1RBVEVfUEVORElORxABEh0KGUVMRVZBVElPTl9TVEFURV9TQ0hFRFVMRUQQAhIaChZFTEVWQVRJT05fU1RBVEVfQUNUSVZFEAMSGgoWRUxFVkFUSU9OX1NUQVRFX0RFTklFRBAEEh0KGUVMRVZBVElPTl9TVEFURV9XSVRIRFJBV04QBRIaChZFTEVWQVRJT05fU1RBVEVfTEFQU0VEEAYSGwoXRUxFVkFUSU9OX1NUQVRFX0VYUElSRUQQBxIZChVFTEVWQVRJT05fU1RBVEVfRU5ERUQQCBIbChdFTEVWQVRJT05fU1RBVEVfUkVWT0tFRBAJKnwKDVByaW5jaXBhbEtpbmQSHgoaUFJJTkNJUEFMX0tJTkRfVU5TUEVDSUZJRUQQABIXChNQUklOQ0lQQUxfS0lORF9VU0VSEAESGwoXUFJJTkNJUEFMX0tJTkRfV09SS0xPQUQQAhIVChFQUklOQ0lQQUxfS0lORF9DSRADKlAKCFZvdGVLaW5kEhkKFVZPVEVfS0lORF9VTlNQRUNJRklFRBAAEhUKEVZPVEVfS0lORF9BUFBST1ZFEAESEgoOVk9URV9LSU5EX0RFTlkQAipWCglTdGFydE1vZGUSGgoWU1RBUlRfTU9ERV9VTlNQRUNJRklFRBAAEhUKEVNUQVJUX01PREVfT05fVVNFEAESFgoSU1RBUlRfTU9ERV9BVF9USU1FEAIqcgoMUHJlc2VudGF0aW9uEhwKGFBSRVNFTlRBVElPTl9VTlNQRUNJRklFRBAAEhQKEFBSRVNFTlRBVElPTl9BTlkQARIWChJQUkVTRU5UQVRJT05fR1JBTlQQAhIWChJQUkVTRU5UQVRJT05fQk9VTkQQAypjCgxTdHJlYW1FeHBpcnkSHQoZU1RSRUFNX0VYUElSWV9VTlNQRUNJRklFRBAAEhsKF1NUUkVBTV9FWFBJUllfVEVSTUlOQVRFEAESFwoTU1RSRUFNX0VYUElSWV9EUkFJThACMtsJChBFbGV2YXRpb25TZXJ2aWNlEmAKB1JlcXVlc3QSKS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJlcXVlc3RSZXF1ZXN0GiouYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VSZXF1ZXN0UmVzcG9uc2USVAoDR2V0EiUuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VHZXRSZXF1ZXN0GiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VHZXRSZXNwb25zZRJXCgRMaXN0EiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VMaXN0UmVxdWVzdBonLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlTGlzdFJlc3BvbnNlElwKBVdhdGNoEicuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VXYXRjaFJlcXVlc3QaKC5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVdhdGNoUmVzcG9uc2UwARJgCgdBcHByb3ZlEikuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VBcHByb3ZlUmVxdWVzdBoqLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlQXBwcm92ZVJlc3BvbnNlElcKBERlbnkSJi5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZURlbnlSZXF1ZXN0GicuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VEZW55UmVzcG9uc2USYwoIV2l0aGRyYXcSKi5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVdpdGhkcmF3UmVxdWVzdBorLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlV2l0aGRyYXdSZXNwb25zZRJaCgVTdGFydBInLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlU3RhcnRSZXF1ZXN0GiguYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VTdGFydFJlc3BvbnNlEl0KBkV4dGVuZBIoLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlRXh0ZW5kUmVxdWVzdBopLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlRXh0ZW5kUmVzcG9uc2USVAoDRW5kEiUuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VFbmRSZXF1ZXN0GiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VFbmRSZXNwb25zZRJdCgZSZXZva2USKC5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJldm9rZVJlcXVlc3QaKS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJldm9rZVJlc3BvbnNlEl0KBlJldmlldxIoLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVxdWVzdBopLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVzcG9uc2USaQoKSXNzdWVHcmFudBIsLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlSXNzdWVHcmFudFJlcXVlc3QaLS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZUlzc3VlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChlicmV2ZXQvdjEvZWxldmF0aW9uLnByb3RvEglicmV2ZXQudjEiTQoJUHJpbmNpcGFsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSJgoEa2luZBgDIAEoDjIYLmJyZXZldC52MS5QcmluY2lwYWxLaW5kIjAKDFBlcnNvbmFsVGV4dBISCgpjb21taXRtZW50GAEgASgMEgwKBHRleHQYAiABKAkiMgoNUGVyc29uYWxCeXRlcxISCgpjb21taXRtZW50GAEgASgMEg0KBXZhbHVlGAIgASgMIpwCCgRWb3RlEiMKBXZvdGVyGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIhCgRraW5kGAIgASgOMhMuYnJldmV0LnYxLlZvdGVLaW5kEg0KBXN0YWdlGAMgASgNEigKB2NvbW1lbnQYBCABKAsyFy5icmV2ZXQudjEuUGVyc29uYWxUZXh0EigKBHRpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAYgASgEEjQKEW5hcnJvd2VkX2R1cmF0aW9uGAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnZvaWRlZBgIIAEoCBIRCglleHRlbnNpb24YCSABKAgihAEKBVN0YWdlEioKCWFwcHJvdmVycxgBIAMoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQSDgoGcXVvcnVtGAIgASgNEhAKCGFwcHJvdmVkGAMgASgNEi0KDGVzY2FsYXRlZF90bxgEIAMoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQipw0KCUVsZXZhdGlvbhIKCgJpZBgBIAEoCRIQCghhdWRpZW5jZRgCIAEoCRITCgtlbnRpdGxlbWVudBgDIAEoCRIoCgVzdGF0ZRgEIAEoDjIZLmJyZXZldC52MS5FbGV2YXRpb25TdGF0ZRInCglyZXF1ZXN0ZXIYBSABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEicKCWluaXRpYXRvchgGIAEoCzIULmJyZXZldC52MS5QcmluY2lwYWwSDgoGbWV0aG9kGAcgASgJEg8KB21ldGhvZHMYCCADKAkSKgoJY29uZGl0aW9uGAkgASgLMhcuYnJldmV0LnYxLlBlcnNvbmFsVGV4dBInCgZyZWFzb24YCiABKAsyFy5icmV2ZXQudjEuUGVyc29uYWxUZXh0EisKCGR1cmF0aW9uGAsgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKCnN0YXJ0X21vZGUYDCABKA4yFC5icmV2ZXQudjEuU3RhcnRNb2RlEi4KCnN0YXJ0X3RpbWUYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGA4gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIxCg1wZW5kaW5nX3VudGlsGA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghzdGFydF9ieRgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMd2luZG93X3N0YXJ0GBEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp3aW5kb3dfZW5kGBIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgTIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoIZW5kZWRfYnkYFCABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEiwKC2VuZF9jb21tZW50GBUgASgLMhcuYnJldmV0LnYxLlBlcnNvbmFsVGV4dBIgCgZzdGFnZXMYFiADKAsyEC5icmV2ZXQudjEuU3RhZ2USDQoFc3RhZ2UYFyABKA0SHgoFdm90ZXMYGCADKAsyDy5icmV2ZXQudjEuVm90ZRIRCglhdXRvbWF0aWMYGSABKAgSEwoLYnJlYWtfZ2xhc3MYGiABKAgSLQoJcmV2aWV3X2J5GBsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXZpZXdfdGltZRgcIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoLcmV2aWV3ZWRfYnkYHSABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEi8KDnJldmlld19jb21tZW50GB4gASgLMhcuYnJldmV0LnYxLlBlcnNvbmFsVGV4dBIwCg5wYXlsb2FkX2RpZ2VzdBgfIAEoCzIYLmJyZXZldC52MS5QZXJzb25hbEJ5dGVzEjQKEHBheWxvYWRfdXNlX3RpbWUYICABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmtleV90aHVtYnByaW50GCEgASgMEiQKA3J1bhgiIAEoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQSDQoFaG9sZHMYIyABKA0SFgoOcG9saWN5X3ZlcnNpb24YJCABKAQSEAoIcmV2aXNpb24YJSABKAQSMQoNZXh0ZW5zaW9uX2VuZBgmIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoMcHJlc2VudGF0aW9uGCcgASgOMhcuYnJldmV0LnYxLlByZXNlbnRhdGlvbhIuCg1zdHJlYW1fZXhwaXJ5GCggASgOMhcuYnJldmV0LnYxLlN0cmVhbUV4cGlyeRIoCgVkcmFpbhgpIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIfChJlbGlnaWJsZV9hcHByb3ZlcnMYKiABKA1IAIgBARISCgptYXlfZGVjaWRlGCsgASgIEi8KDHN0YXJ0X3dpdGhpbhgsIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIpCgdwYXlsb2FkGC0gASgLMhguYnJldmV0LnYxLlBlcnNvbmFsQnl0ZXNCFQoTX2VsaWdpYmxlX2FwcHJvdmVycyKqAQoMQ2FsbGVyUmVwb3J0EhMKC2RlY2lzaW9uX2lkGAEgASgJEgwKBGNvZGUYAiABKAUSDgoGcmVhc29uGAMgASgJEg4KBm1ldGhvZBgEIAEoCRIUCgxoZWFkZXJzX3NlbnQYBSADKAkSLwoLY2FsbGVyX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHRyYWNlX2lkGAcgASgJIoUDCh5FbGV2YXRpb25TZXJ2aWNlUmVxdWVzdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghhdWRpZW5jZRgCIAEoCRIOCgZtZXRob2QYAyABKAkSEwoLZW50aXRsZW1lbnQYBCABKAkSKwoIZHVyYXRpb24YBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAYgASgJEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgsKA3J1bhgIIAEoCRIWCg5wYXlsb2FkX2RpZ2VzdBgJIAEoDBIPCgdwYXlsb2FkGAogASgMEg8KB2tleV9qd2sYCyABKAkSEwoLYnJlYWtfZ2xhc3MYDCABKAgSFQoNdmFsaWRhdGVfb25seRgNIAEoCBIPCgd3YWl0aW5nGA4gASgIEicKBnJlcG9ydBgPIAEoCzIXLmJyZXZldC52MS5DYWxsZXJSZXBvcnQihgEKH0VsZXZhdGlvblNlcnZpY2VSZXF1ZXN0UmVzcG9uc2USJwoJZWxldmF0aW9uGAEgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbhIQCghleGlzdGluZxgCIAEoCBIoCghwb3NpdGlvbhgDIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbiJKCgtMb2dQb3NpdGlvbhINCgVlcG9jaBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIRCgRyb290GAMgASgMSACIAQFCBwoFX3Jvb3QiKAoaRWxldmF0aW9uU2VydmljZUdldFJlcXVlc3QSCgoCaWQYASABKAkiRgobRWxldmF0aW9uU2VydmljZUdldFJlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24ipAEKD0VsZXZhdGlvbkZpbHRlchILCgNpZHMYASADKAkSEAoIYXVkaWVuY2UYAiABKAkSDAoEbWluZRgDIAEoCBIRCglkZWNpZGFibGUYBCABKAgSKQoGc3RhdGVzGAUgAygOMhkuYnJldmV0LnYxLkVsZXZhdGlvblN0YXRlEhMKC2VudGl0bGVtZW50GAYgASgJEhEKCXByaW5jaXBhbBgHIAEoCSJwChtFbGV2YXRpb25TZXJ2aWNlTGlzdFJlcXVlc3QSKgoGZmlsdGVyGAEgASgLMhouYnJldmV0LnYxLkVsZXZhdGlvbkZpbHRlchIRCglwYWdlX3NpemUYAiABKAUSEgoKcGFnZV90b2tlbhgDIAEoCSJhChxFbGV2YXRpb25TZXJ2aWNlTGlzdFJlc3BvbnNlEigKCmVsZXZhdGlvbnMYASADKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKGAQocRWxldmF0aW9uU2VydmljZVdhdGNoUmVxdWVzdBIqCgZmaWx0ZXIYASABKAsyGi5icmV2ZXQudjEuRWxldmF0aW9uRmlsdGVyEiUKBWFmdGVyGAIgASgLMhYuYnJldmV0LnYxLkxvZ1Bvc2l0aW9uEhMKC3dhaXRpbmdfZm9yGAMgAygJIr4BCh1FbGV2YXRpb25TZXJ2aWNlV2F0Y2hSZXNwb25zZRIoCghwb3NpdGlvbhgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhInCgllbGV2YXRpb24YAiABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uEg0KBXJlc2V0GAMgASgIEhEKCWNhdWdodF91cBgEIAEoCBIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKtAQoeRWxldmF0aW9uU2VydmljZUFwcHJvdmVSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSFQoNc2Vlbl9yZXZpc2lvbhgDIAEoBBIPCgdjb21tZW50GAQgASgJEisKCGR1cmF0aW9uGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDnBheWxvYWRfZGlnZXN0GAYgASgMIkoKH0VsZXZhdGlvblNlcnZpY2VBcHByb3ZlUmVzcG9uc2USJwoJZWxldmF0aW9uGAEgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbiJlChtFbGV2YXRpb25TZXJ2aWNlRGVueVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIVCg1zZWVuX3JldmlzaW9uGAMgASgEEg8KB2NvbW1lbnQYBCABKAkiRwocRWxldmF0aW9uU2VydmljZURlbnlSZXNwb25zZRInCgllbGV2YXRpb24YASABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uIlIKH0VsZXZhdGlvblNlcnZpY2VXaXRoZHJhd1JlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIPCgdjb21tZW50GAMgASgJIksKIEVsZXZhdGlvblNlcnZpY2VXaXRoZHJhd1Jlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24iVgocRWxldmF0aW9uU2VydmljZVN0YXJ0UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEgoKAmlkGAIgASgJEhYKDnBheWxvYWRfZGlnZXN0GAMgASgMIkgKHUVsZXZhdGlvblNlcnZpY2VTdGFydFJlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24idgodRWxldmF0aW9uU2VydmljZUV4dGVuZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIlCgJieRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YBCABKAkiSQoeRWxldmF0aW9uU2VydmljZUV4dGVuZFJlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24iSQoaRWxldmF0aW9uU2VydmljZUVuZFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRILCgNhbGwYAyABKAgiRgobRWxldmF0aW9uU2VydmljZUVuZFJlc3BvbnNlEicKCWVsZXZhdGlvbhgBIAEoCzIULmJyZXZldC52MS5FbGV2YXRpb24iwgEKHUVsZXZhdGlvblNlcnZpY2VSZXZva2VSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDAoCaWQYAiABKAlIABITCglwcmluY2lwYWwYAyABKAlIABIVCgtlbnRpdGxlbWVudBgEIAEoCUgAEhgKDmtleV90aHVtYnByaW50GAUgASgMSAASEAoIYXVkaWVuY2UYBiABKAkSDwoHY29tbWVudBgHIAEoCRIMCgR3YWl0GAggASgIQggKBnRhcmdldCLEAQoLRW5mb3JjZW1lbnQSIwoFZ3VhcmQYASABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEhAKCGVuZm9yY2VkGAIgASgIEjEKDWJvdW5kZWRfdW50aWwYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCGluc3RhbmNlGAQgASgJEhAKCGF1ZGllbmNlGAUgASgJEgwKBGZvcm0YBiABKAkSGQoRc3RyZWFtc19tYXlfZ29fb24YByABKAgidwoeRWxldmF0aW9uU2VydmljZVJldm9rZVJlc3BvbnNlEigKCmVsZXZhdGlvbnMYASADKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uEisKC2VuZm9yY2VtZW50GAIgAygLMhYuYnJldmV0LnYxLkVuZm9yY2VtZW50IlAKHUVsZXZhdGlvblNlcnZpY2VSZXZpZXdSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSCgoCaWQYAiABKAkSDwoHY29tbWVudBgDIAEoCSJJCh5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVzcG9uc2USJwoJZWxldmF0aW9uGAEgASgLMhQuYnJldmV0LnYxLkVsZXZhdGlvbiJ9CiFFbGV2YXRpb25TZXJ2aWNlSXNzdWVHcmFudFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIKCgJpZBgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIVCg1zdWJqZWN0X2dyYW50GAQgASgJEg8KB2tleV9qd2sYBSABKAkilAEKIkVsZXZhdGlvblNlcnZpY2VJc3N1ZUdyYW50UmVzcG9uc2USDQoFZ3JhbnQYASABKAkSLwoLZXhwaXJlX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wKrUCCg5FbGV2YXRpb25TdGF0ZRIfChtFTEVWQVRJT05fU1RBVEVfVU5TUEVDSUZJRUQQABIbChdFTEVWQVRJT05fU1RBVEVfUEVORElORxABEh0KGUVMRVZBVElPTl9TVEFURV9TQ0hFRFVMRUQQAhIaChZFTEVWQVRJT05fU1RBVEVfQUNUSVZFEAMSGgoWRUxFVkFUSU9OX1NUQVRFX0RFTklFRBAEEh0KGUVMRVZBVElPTl9TVEFURV9XSVRIRFJBV04QBRIaChZFTEVWQVRJT05fU1RBVEVfTEFQU0VEEAYSGwoXRUxFVkFUSU9OX1NUQVRFX0VYUElSRUQQBxIZChVFTEVWQVRJT05fU1RBVEVfRU5ERUQQCBIbChdFTEVWQVRJT05fU1RBVEVfUkVWT0tFRBAJKnwKDVByaW5jaXBhbEtpbmQSHgoaUFJJTkNJUEFMX0tJTkRfVU5TUEVDSUZJRUQQABIXChNQUklOQ0lQQUxfS0lORF9VU0VSEAESGwoXUFJJTkNJUEFMX0tJTkRfV09SS0xPQUQQAhIVChFQUklOQ0lQQUxfS0lORF9DSRADKlAKCFZvdGVLaW5kEhkKFVZPVEVfS0lORF9VTlNQRUNJRklFRBAAEhUKEVZPVEVfS0lORF9BUFBST1ZFEAESEgoOVk9URV9LSU5EX0RFTlkQAipWCglTdGFydE1vZGUSGgoWU1RBUlRfTU9ERV9VTlNQRUNJRklFRBAAEhUKEVNUQVJUX01PREVfT05fVVNFEAESFgoSU1RBUlRfTU9ERV9BVF9USU1FEAIqcgoMUHJlc2VudGF0aW9uEhwKGFBSRVNFTlRBVElPTl9VTlNQRUNJRklFRBAAEhQKEFBSRVNFTlRBVElPTl9BTlkQARIWChJQUkVTRU5UQVRJT05fR1JBTlQQAhIWChJQUkVTRU5UQVRJT05fQk9VTkQQAypjCgxTdHJlYW1FeHBpcnkSHQoZU1RSRUFNX0VYUElSWV9VTlNQRUNJRklFRBAAEhsKF1NUUkVBTV9FWFBJUllfVEVSTUlOQVRFEAESFwoTU1RSRUFNX0VYUElSWV9EUkFJThACMtsJChBFbGV2YXRpb25TZXJ2aWNlEmAKB1JlcXVlc3QSKS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJlcXVlc3RSZXF1ZXN0GiouYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VSZXF1ZXN0UmVzcG9uc2USVAoDR2V0EiUuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VHZXRSZXF1ZXN0GiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VHZXRSZXNwb25zZRJXCgRMaXN0EiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VMaXN0UmVxdWVzdBonLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlTGlzdFJlc3BvbnNlElwKBVdhdGNoEicuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VXYXRjaFJlcXVlc3QaKC5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVdhdGNoUmVzcG9uc2UwARJgCgdBcHByb3ZlEikuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VBcHByb3ZlUmVxdWVzdBoqLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlQXBwcm92ZVJlc3BvbnNlElcKBERlbnkSJi5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZURlbnlSZXF1ZXN0GicuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VEZW55UmVzcG9uc2USYwoIV2l0aGRyYXcSKi5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVdpdGhkcmF3UmVxdWVzdBorLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlV2l0aGRyYXdSZXNwb25zZRJaCgVTdGFydBInLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlU3RhcnRSZXF1ZXN0GiguYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VTdGFydFJlc3BvbnNlEl0KBkV4dGVuZBIoLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlRXh0ZW5kUmVxdWVzdBopLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlRXh0ZW5kUmVzcG9uc2USVAoDRW5kEiUuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VFbmRSZXF1ZXN0GiYuYnJldmV0LnYxLkVsZXZhdGlvblNlcnZpY2VFbmRSZXNwb25zZRJdCgZSZXZva2USKC5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJldm9rZVJlcXVlc3QaKS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZVJldm9rZVJlc3BvbnNlEl0KBlJldmlldxIoLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVxdWVzdBopLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlUmV2aWV3UmVzcG9uc2USaQoKSXNzdWVHcmFudBIsLmJyZXZldC52MS5FbGV2YXRpb25TZXJ2aWNlSXNzdWVHcmFudFJlcXVlc3QaLS5icmV2ZXQudjEuRWxldmF0aW9uU2VydmljZUlzc3VlR3JhbnRSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An authenticated caller. The log knows it by `id` only.
@@ -80,6 +80,34 @@ export const PersonalTextSchema: GenMessage<PersonalText> = /*@__PURE__*/
   messageDesc(file_brevet_v1_elevation, 1);
 
 /**
+ * Bytes that can be erased, as PersonalText can.
+ *
+ * @generated from message brevet.v1.PersonalBytes
+ */
+export type PersonalBytes = Message<"brevet.v1.PersonalBytes"> & {
+  /**
+   * HMAC-SHA-256 keyed with a random salt, as it stands in the log.
+   *
+   * @generated from field: bytes commitment = 1;
+   */
+  commitment: Uint8Array;
+
+  /**
+   * The bytes; empty once erased, or where the reader may not see them.
+   *
+   * @generated from field: bytes value = 2;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message brevet.v1.PersonalBytes.
+ * Use `create(PersonalBytesSchema)` to create a new message.
+ */
+export const PersonalBytesSchema: GenMessage<PersonalBytes> = /*@__PURE__*/
+  messageDesc(file_brevet_v1_elevation, 2);
+
+/**
  * One person's vote.
  *
  * @generated from message brevet.v1.Vote
@@ -140,6 +168,13 @@ export type Vote = Message<"brevet.v1.Vote"> & {
    * @generated from field: bool voided = 8;
    */
   voided: boolean;
+
+  /**
+   * For an extension of an ACTIVE elevation, not for the elevation itself.
+   *
+   * @generated from field: bool extension = 9;
+   */
+  extension: boolean;
 };
 
 /**
@@ -147,7 +182,7 @@ export type Vote = Message<"brevet.v1.Vote"> & {
  * Use `create(VoteSchema)` to create a new message.
  */
 export const VoteSchema: GenMessage<Vote> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 2);
+  messageDesc(file_brevet_v1_elevation, 3);
 
 /**
  * One stage of the approval, as the policy stood when it was last looked at.
@@ -189,7 +224,7 @@ export type Stage = Message<"brevet.v1.Stage"> & {
  * Use `create(StageSchema)` to create a new message.
  */
 export const StageSchema: GenMessage<Stage> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 3);
+  messageDesc(file_brevet_v1_elevation, 4);
 
 /**
  * One request for an entitlement and its whole life.
@@ -254,11 +289,12 @@ export type Elevation = Message<"brevet.v1.Elevation"> & {
   methods: string[];
 
   /**
-   * CEL over `request` and `principal` that every call has to meet, frozen when approved; empty for none.
+   * CEL over `request` and `principal` that every call has to meet, frozen when approved; absent for none. An erased one
+   * permits nothing any more.
    *
-   * @generated from field: string condition = 9;
+   * @generated from field: brevet.v1.PersonalText condition = 9;
    */
-  condition: string;
+  condition?: PersonalText | undefined;
 
   /**
    * Why it was asked for.
@@ -408,11 +444,12 @@ export type Elevation = Message<"brevet.v1.Elevation"> & {
   reviewComment?: PersonalText | undefined;
 
   /**
-   * SHA-256 of the one request that a payload-bound approval covers; empty for none.
+   * SHA-256 of the one request that a payload-bound approval covers; absent for none. An erased one permits nothing any
+   * more.
    *
-   * @generated from field: bytes payload_digest = 31;
+   * @generated from field: brevet.v1.PersonalBytes payload_digest = 31;
    */
-  payloadDigest: Uint8Array;
+  payloadDigest?: PersonalBytes | undefined;
 
   /**
    * When that one use was made.
@@ -429,11 +466,11 @@ export type Elevation = Message<"brevet.v1.Elevation"> & {
   keyThumbprint: Uint8Array;
 
   /**
-   * The pipeline run or job that asked; empty for none. Part of what makes two questions the same.
+   * The pipeline run or job that asked; absent for none. Part of what makes two questions the same.
    *
-   * @generated from field: string run = 34;
+   * @generated from field: brevet.v1.PersonalText run = 34;
    */
-  run: string;
+  run?: PersonalText | undefined;
 
   /**
    * Callers that hold it.
@@ -504,6 +541,14 @@ export type Elevation = Message<"brevet.v1.Elevation"> & {
    * @generated from field: google.protobuf.Duration start_within = 44;
    */
   startWithin?: Duration | undefined;
+
+  /**
+   * The one request itself, to look at before voting. For the requester and those who may vote now; in answers to Get and
+   * to changing calls, its value never in lists and watches.
+   *
+   * @generated from field: brevet.v1.PersonalBytes payload = 45;
+   */
+  payload?: PersonalBytes | undefined;
 };
 
 /**
@@ -511,7 +556,7 @@ export type Elevation = Message<"brevet.v1.Elevation"> & {
  * Use `create(ElevationSchema)` to create a new message.
  */
 export const ElevationSchema: GenMessage<Elevation> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 4);
+  messageDesc(file_brevet_v1_elevation, 5);
 
 /**
  * What the caller's side saw of a refusal; joined with the guard's half by `decision_id`.
@@ -574,7 +619,7 @@ export type CallerReport = Message<"brevet.v1.CallerReport"> & {
  * Use `create(CallerReportSchema)` to create a new message.
  */
 export const CallerReportSchema: GenMessage<CallerReport> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 5);
+  messageDesc(file_brevet_v1_elevation, 6);
 
 /**
  * For ElevationService.Request.
@@ -583,7 +628,7 @@ export const CallerReportSchema: GenMessage<CallerReport> = /*@__PURE__*/
  */
 export type ElevationServiceRequestRequest = Message<"brevet.v1.ElevationServiceRequestRequest"> & {
   /**
-   * Chosen by the caller: 8 to 64 of `A-Za-z0-9_-`.
+   * Random, never derived from content: 8 to 64 of `A-Za-z0-9_-`.
    *
    * @generated from field: string request_id = 1;
    */
@@ -675,7 +720,8 @@ export type ElevationServiceRequestRequest = Message<"brevet.v1.ElevationService
   validateOnly: boolean;
 
   /**
-   * A call waits for the approval: the window then starts with it.
+   * A call waits for the approval, and the window then starts with it: until its watch comes (`waiting_for`), for 30
+   * seconds at most.
    *
    * @generated from field: bool waiting = 14;
    */
@@ -694,7 +740,7 @@ export type ElevationServiceRequestRequest = Message<"brevet.v1.ElevationService
  * Use `create(ElevationServiceRequestRequestSchema)` to create a new message.
  */
 export const ElevationServiceRequestRequestSchema: GenMessage<ElevationServiceRequestRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 6);
+  messageDesc(file_brevet_v1_elevation, 7);
 
 /**
  * For ElevationService.Request.
@@ -729,7 +775,7 @@ export type ElevationServiceRequestResponse = Message<"brevet.v1.ElevationServic
  * Use `create(ElevationServiceRequestResponseSchema)` to create a new message.
  */
 export const ElevationServiceRequestResponseSchema: GenMessage<ElevationServiceRequestResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 7);
+  messageDesc(file_brevet_v1_elevation, 8);
 
 /**
  * A position in the log.
@@ -750,6 +796,13 @@ export type LogPosition = Message<"brevet.v1.LogPosition"> & {
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
+
+  /**
+   * Root hash of the log's tree at this size. Where it is sent, it is compared: another root is another log.
+   *
+   * @generated from field: optional bytes root = 3;
+   */
+  root?: Uint8Array | undefined;
 };
 
 /**
@@ -757,7 +810,7 @@ export type LogPosition = Message<"brevet.v1.LogPosition"> & {
  * Use `create(LogPositionSchema)` to create a new message.
  */
 export const LogPositionSchema: GenMessage<LogPosition> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 8);
+  messageDesc(file_brevet_v1_elevation, 9);
 
 /**
  * For ElevationService.Get.
@@ -778,7 +831,7 @@ export type ElevationServiceGetRequest = Message<"brevet.v1.ElevationServiceGetR
  * Use `create(ElevationServiceGetRequestSchema)` to create a new message.
  */
 export const ElevationServiceGetRequestSchema: GenMessage<ElevationServiceGetRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 9);
+  messageDesc(file_brevet_v1_elevation, 10);
 
 /**
  * For ElevationService.Get.
@@ -799,7 +852,7 @@ export type ElevationServiceGetResponse = Message<"brevet.v1.ElevationServiceGet
  * Use `create(ElevationServiceGetResponseSchema)` to create a new message.
  */
 export const ElevationServiceGetResponseSchema: GenMessage<ElevationServiceGetResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 10);
+  messageDesc(file_brevet_v1_elevation, 11);
 
 /**
  * Which elevations a list or a watch is about. Fields narrow each other; empty ones do not.
@@ -862,7 +915,7 @@ export type ElevationFilter = Message<"brevet.v1.ElevationFilter"> & {
  * Use `create(ElevationFilterSchema)` to create a new message.
  */
 export const ElevationFilterSchema: GenMessage<ElevationFilter> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 11);
+  messageDesc(file_brevet_v1_elevation, 12);
 
 /**
  * For ElevationService.List.
@@ -897,7 +950,7 @@ export type ElevationServiceListRequest = Message<"brevet.v1.ElevationServiceLis
  * Use `create(ElevationServiceListRequestSchema)` to create a new message.
  */
 export const ElevationServiceListRequestSchema: GenMessage<ElevationServiceListRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 12);
+  messageDesc(file_brevet_v1_elevation, 13);
 
 /**
  * For ElevationService.List.
@@ -925,7 +978,7 @@ export type ElevationServiceListResponse = Message<"brevet.v1.ElevationServiceLi
  * Use `create(ElevationServiceListResponseSchema)` to create a new message.
  */
 export const ElevationServiceListResponseSchema: GenMessage<ElevationServiceListResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 13);
+  messageDesc(file_brevet_v1_elevation, 14);
 
 /**
  * For ElevationService.Watch.
@@ -949,6 +1002,7 @@ export type ElevationServiceWatchRequest = Message<"brevet.v1.ElevationServiceWa
 
   /**
    * Elevations for which a call is parked on this watch. While it is open, their approval starts the window.
+   * Fixed when the watch opens: open another one to add to them.
    *
    * @generated from field: repeated string waiting_for = 3;
    */
@@ -960,7 +1014,7 @@ export type ElevationServiceWatchRequest = Message<"brevet.v1.ElevationServiceWa
  * Use `create(ElevationServiceWatchRequestSchema)` to create a new message.
  */
 export const ElevationServiceWatchRequestSchema: GenMessage<ElevationServiceWatchRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 14);
+  messageDesc(file_brevet_v1_elevation, 15);
 
 /**
  * For ElevationService.Watch.
@@ -1009,7 +1063,7 @@ export type ElevationServiceWatchResponse = Message<"brevet.v1.ElevationServiceW
  * Use `create(ElevationServiceWatchResponseSchema)` to create a new message.
  */
 export const ElevationServiceWatchResponseSchema: GenMessage<ElevationServiceWatchResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 15);
+  messageDesc(file_brevet_v1_elevation, 16);
 
 /**
  * For ElevationService.Approve.
@@ -1018,7 +1072,7 @@ export const ElevationServiceWatchResponseSchema: GenMessage<ElevationServiceWat
  */
 export type ElevationServiceApproveRequest = Message<"brevet.v1.ElevationServiceApproveRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1065,7 +1119,7 @@ export type ElevationServiceApproveRequest = Message<"brevet.v1.ElevationService
  * Use `create(ElevationServiceApproveRequestSchema)` to create a new message.
  */
 export const ElevationServiceApproveRequestSchema: GenMessage<ElevationServiceApproveRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 16);
+  messageDesc(file_brevet_v1_elevation, 17);
 
 /**
  * For ElevationService.Approve.
@@ -1086,7 +1140,7 @@ export type ElevationServiceApproveResponse = Message<"brevet.v1.ElevationServic
  * Use `create(ElevationServiceApproveResponseSchema)` to create a new message.
  */
 export const ElevationServiceApproveResponseSchema: GenMessage<ElevationServiceApproveResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 17);
+  messageDesc(file_brevet_v1_elevation, 18);
 
 /**
  * For ElevationService.Deny.
@@ -1095,7 +1149,7 @@ export const ElevationServiceApproveResponseSchema: GenMessage<ElevationServiceA
  */
 export type ElevationServiceDenyRequest = Message<"brevet.v1.ElevationServiceDenyRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1128,7 +1182,7 @@ export type ElevationServiceDenyRequest = Message<"brevet.v1.ElevationServiceDen
  * Use `create(ElevationServiceDenyRequestSchema)` to create a new message.
  */
 export const ElevationServiceDenyRequestSchema: GenMessage<ElevationServiceDenyRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 18);
+  messageDesc(file_brevet_v1_elevation, 19);
 
 /**
  * For ElevationService.Deny.
@@ -1149,7 +1203,7 @@ export type ElevationServiceDenyResponse = Message<"brevet.v1.ElevationServiceDe
  * Use `create(ElevationServiceDenyResponseSchema)` to create a new message.
  */
 export const ElevationServiceDenyResponseSchema: GenMessage<ElevationServiceDenyResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 19);
+  messageDesc(file_brevet_v1_elevation, 20);
 
 /**
  * For ElevationService.Withdraw.
@@ -1158,7 +1212,7 @@ export const ElevationServiceDenyResponseSchema: GenMessage<ElevationServiceDeny
  */
 export type ElevationServiceWithdrawRequest = Message<"brevet.v1.ElevationServiceWithdrawRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1184,7 +1238,7 @@ export type ElevationServiceWithdrawRequest = Message<"brevet.v1.ElevationServic
  * Use `create(ElevationServiceWithdrawRequestSchema)` to create a new message.
  */
 export const ElevationServiceWithdrawRequestSchema: GenMessage<ElevationServiceWithdrawRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 20);
+  messageDesc(file_brevet_v1_elevation, 21);
 
 /**
  * For ElevationService.Withdraw.
@@ -1205,7 +1259,7 @@ export type ElevationServiceWithdrawResponse = Message<"brevet.v1.ElevationServi
  * Use `create(ElevationServiceWithdrawResponseSchema)` to create a new message.
  */
 export const ElevationServiceWithdrawResponseSchema: GenMessage<ElevationServiceWithdrawResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 21);
+  messageDesc(file_brevet_v1_elevation, 22);
 
 /**
  * For ElevationService.Start.
@@ -1214,7 +1268,7 @@ export const ElevationServiceWithdrawResponseSchema: GenMessage<ElevationService
  */
 export type ElevationServiceStartRequest = Message<"brevet.v1.ElevationServiceStartRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1240,7 +1294,7 @@ export type ElevationServiceStartRequest = Message<"brevet.v1.ElevationServiceSt
  * Use `create(ElevationServiceStartRequestSchema)` to create a new message.
  */
 export const ElevationServiceStartRequestSchema: GenMessage<ElevationServiceStartRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 22);
+  messageDesc(file_brevet_v1_elevation, 23);
 
 /**
  * For ElevationService.Start.
@@ -1261,7 +1315,7 @@ export type ElevationServiceStartResponse = Message<"brevet.v1.ElevationServiceS
  * Use `create(ElevationServiceStartResponseSchema)` to create a new message.
  */
 export const ElevationServiceStartResponseSchema: GenMessage<ElevationServiceStartResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 23);
+  messageDesc(file_brevet_v1_elevation, 24);
 
 /**
  * For ElevationService.Extend.
@@ -1270,7 +1324,7 @@ export const ElevationServiceStartResponseSchema: GenMessage<ElevationServiceSta
  */
 export type ElevationServiceExtendRequest = Message<"brevet.v1.ElevationServiceExtendRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1303,7 +1357,7 @@ export type ElevationServiceExtendRequest = Message<"brevet.v1.ElevationServiceE
  * Use `create(ElevationServiceExtendRequestSchema)` to create a new message.
  */
 export const ElevationServiceExtendRequestSchema: GenMessage<ElevationServiceExtendRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 24);
+  messageDesc(file_brevet_v1_elevation, 25);
 
 /**
  * For ElevationService.Extend.
@@ -1324,7 +1378,7 @@ export type ElevationServiceExtendResponse = Message<"brevet.v1.ElevationService
  * Use `create(ElevationServiceExtendResponseSchema)` to create a new message.
  */
 export const ElevationServiceExtendResponseSchema: GenMessage<ElevationServiceExtendResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 25);
+  messageDesc(file_brevet_v1_elevation, 26);
 
 /**
  * For ElevationService.End.
@@ -1333,7 +1387,7 @@ export const ElevationServiceExtendResponseSchema: GenMessage<ElevationServiceEx
  */
 export type ElevationServiceEndRequest = Message<"brevet.v1.ElevationServiceEndRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1359,7 +1413,7 @@ export type ElevationServiceEndRequest = Message<"brevet.v1.ElevationServiceEndR
  * Use `create(ElevationServiceEndRequestSchema)` to create a new message.
  */
 export const ElevationServiceEndRequestSchema: GenMessage<ElevationServiceEndRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 26);
+  messageDesc(file_brevet_v1_elevation, 27);
 
 /**
  * For ElevationService.End.
@@ -1380,7 +1434,7 @@ export type ElevationServiceEndResponse = Message<"brevet.v1.ElevationServiceEnd
  * Use `create(ElevationServiceEndResponseSchema)` to create a new message.
  */
 export const ElevationServiceEndResponseSchema: GenMessage<ElevationServiceEndResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 27);
+  messageDesc(file_brevet_v1_elevation, 28);
 
 /**
  * For ElevationService.Revoke.
@@ -1389,7 +1443,7 @@ export const ElevationServiceEndResponseSchema: GenMessage<ElevationServiceEndRe
  */
 export type ElevationServiceRevokeRequest = Message<"brevet.v1.ElevationServiceRevokeRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1461,7 +1515,7 @@ export type ElevationServiceRevokeRequest = Message<"brevet.v1.ElevationServiceR
  * Use `create(ElevationServiceRevokeRequestSchema)` to create a new message.
  */
 export const ElevationServiceRevokeRequestSchema: GenMessage<ElevationServiceRevokeRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 28);
+  messageDesc(file_brevet_v1_elevation, 29);
 
 /**
  * How far one guard is with a revocation.
@@ -1472,9 +1526,9 @@ export type Enforcement = Message<"brevet.v1.Enforcement"> & {
   /**
    * The guard.
    *
-   * @generated from field: string guard = 1;
+   * @generated from field: brevet.v1.Principal guard = 1;
    */
-  guard: string;
+  guard?: Principal | undefined;
 
   /**
    * It acknowledged, and permits nothing under it.
@@ -1489,6 +1543,34 @@ export type Enforcement = Message<"brevet.v1.Enforcement"> & {
    * @generated from field: google.protobuf.Timestamp bounded_until = 3;
    */
   boundedUntil?: Timestamp | undefined;
+
+  /**
+   * Which process of it.
+   *
+   * @generated from field: string instance = 4;
+   */
+  instance: string;
+
+  /**
+   * What it guards.
+   *
+   * @generated from field: string audience = 5;
+   */
+  audience: string;
+
+  /**
+   * `grpc`, `proxy`, `connect` or `ext-authz`.
+   *
+   * @generated from field: string form = 6;
+   */
+  form: string;
+
+  /**
+   * Streams that it let in before may go on: their form cannot be cut.
+   *
+   * @generated from field: bool streams_may_go_on = 7;
+   */
+  streamsMayGoOn: boolean;
 };
 
 /**
@@ -1496,7 +1578,7 @@ export type Enforcement = Message<"brevet.v1.Enforcement"> & {
  * Use `create(EnforcementSchema)` to create a new message.
  */
 export const EnforcementSchema: GenMessage<Enforcement> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 29);
+  messageDesc(file_brevet_v1_elevation, 30);
 
 /**
  * For ElevationService.Revoke.
@@ -1524,7 +1606,7 @@ export type ElevationServiceRevokeResponse = Message<"brevet.v1.ElevationService
  * Use `create(ElevationServiceRevokeResponseSchema)` to create a new message.
  */
 export const ElevationServiceRevokeResponseSchema: GenMessage<ElevationServiceRevokeResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 30);
+  messageDesc(file_brevet_v1_elevation, 31);
 
 /**
  * For ElevationService.Review.
@@ -1533,7 +1615,7 @@ export const ElevationServiceRevokeResponseSchema: GenMessage<ElevationServiceRe
  */
 export type ElevationServiceReviewRequest = Message<"brevet.v1.ElevationServiceReviewRequest"> & {
   /**
-   * Idempotency id.
+   * Idempotency id: random, never derived from content.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1559,7 +1641,7 @@ export type ElevationServiceReviewRequest = Message<"brevet.v1.ElevationServiceR
  * Use `create(ElevationServiceReviewRequestSchema)` to create a new message.
  */
 export const ElevationServiceReviewRequestSchema: GenMessage<ElevationServiceReviewRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 31);
+  messageDesc(file_brevet_v1_elevation, 32);
 
 /**
  * For ElevationService.Review.
@@ -1580,7 +1662,7 @@ export type ElevationServiceReviewResponse = Message<"brevet.v1.ElevationService
  * Use `create(ElevationServiceReviewResponseSchema)` to create a new message.
  */
 export const ElevationServiceReviewResponseSchema: GenMessage<ElevationServiceReviewResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 32);
+  messageDesc(file_brevet_v1_elevation, 33);
 
 /**
  * For ElevationService.IssueGrant.
@@ -1589,7 +1671,7 @@ export const ElevationServiceReviewResponseSchema: GenMessage<ElevationServiceRe
  */
 export type ElevationServiceIssueGrantRequest = Message<"brevet.v1.ElevationServiceIssueGrantRequest"> & {
   /**
-   * Idempotency id; a repeat may answer with a new token for the same elevation.
+   * Idempotency id; a repeat issues and logs a new token for the same elevation.
    *
    * @generated from field: string request_id = 1;
    */
@@ -1617,7 +1699,8 @@ export type ElevationServiceIssueGrantRequest = Message<"brevet.v1.ElevationServ
   subjectGrant: string;
 
   /**
-   * JWK (JSON) of the key to bind to; empty: the elevation's.
+   * JWK (JSON) of the key to bind to, only where the elevation is bound to no key; REQUEST_INVALID otherwise. Empty: the
+   * elevation's.
    *
    * @generated from field: string key_jwk = 5;
    */
@@ -1629,7 +1712,7 @@ export type ElevationServiceIssueGrantRequest = Message<"brevet.v1.ElevationServ
  * Use `create(ElevationServiceIssueGrantRequestSchema)` to create a new message.
  */
 export const ElevationServiceIssueGrantRequestSchema: GenMessage<ElevationServiceIssueGrantRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 33);
+  messageDesc(file_brevet_v1_elevation, 34);
 
 /**
  * For ElevationService.IssueGrant.
@@ -1664,7 +1747,7 @@ export type ElevationServiceIssueGrantResponse = Message<"brevet.v1.ElevationSer
  * Use `create(ElevationServiceIssueGrantResponseSchema)` to create a new message.
  */
 export const ElevationServiceIssueGrantResponseSchema: GenMessage<ElevationServiceIssueGrantResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_elevation, 34);
+  messageDesc(file_brevet_v1_elevation, 35);
 
 /**
  * States of an elevation. PENDING, SCHEDULED and ACTIVE are open; the others are final.
@@ -1982,8 +2065,8 @@ export const StreamExpirySchema: GenEnum<StreamExpiry> = /*@__PURE__*/
  * UNAUTHENTICATED (IDENTITY_*) otherwise. Everybody reads their own elevations, those that they may decide, and,
  * with the role admin or auditor, all of the audience; anything else is NOT_FOUND, as if it did not exist.
  *
- * Idempotency: each changing call carries `request_id`, chosen by the caller, unique per principal for at least
- * 24 hours. A repeat with the same id changes nothing and answers with the elevation as it is now; the same id
+ * Idempotency: each changing call carries `request_id`, random, never derived from content, unique per principal for
+ * at least 24 hours. A repeat with the same id changes nothing and answers with the elevation as it is now; the same id
  * with other terms is INVALID_ARGUMENT (REQUEST_INVALID).
  *
  * Ordering: an answer to a changing call is sent after its log entry is durable. `Elevation.revision` only grows;
@@ -2034,7 +2117,10 @@ export const ElevationService: GenService<{
    * The present state of what matches, then `caught_up`, then every change, until the caller cancels. Resumes behind
    * (epoch, revision) without loss; where that is not possible the first answer has `reset` set and the whole
    * state follows. A heartbeat comes at least every 15 seconds. One watch per process is enough: it may cover
-   * all that the caller may read. Ends with UNAVAILABLE when the authority drains: connect again and resume.
+   * all that the caller may read. A change that takes an elevation out of the filter is sent once more, in its new
+   * state: who waits on a PENDING one hears DENIED. One that takes it out of the caller's sight is sent once more
+   * with `id`, `audience`, `state` and `revision` only. Ends with UNAVAILABLE when the authority drains: connect again
+   * and resume.
    *
    * @generated from rpc brevet.v1.ElevationService.Watch
    */
@@ -2049,7 +2135,8 @@ export const ElevationService: GenService<{
    *
    * Errors: PERMISSION_DENIED (NOT_AN_APPROVER, SELF_APPROVAL), FAILED_PRECONDITION (ALREADY_VOTED: the same person
    * again; ALREADY_DECIDED), ABORTED (REVISION_CHANGED: the elevation is not what `seen_revision` showed),
-   * INVALID_ARGUMENT (DURATION_TOO_LONG: wider than asked for).
+   * INVALID_ARGUMENT (DURATION_TOO_LONG: wider than asked for). Votes on an ACTIVE elevation are for the extension that
+   * it waits for.
    *
    * @generated from rpc brevet.v1.ElevationService.Approve
    */
@@ -2059,7 +2146,8 @@ export const ElevationService: GenService<{
     output: typeof ElevationServiceApproveResponseSchema;
   },
   /**
-   * Votes against a PENDING elevation; one such vote ends it as DENIED. Errors as for Approve.
+   * Votes against a PENDING elevation; one such vote ends it as DENIED. On an ACTIVE one it closes the extension that it
+   * waits for. Errors as for Approve.
    *
    * @generated from rpc brevet.v1.ElevationService.Deny
    */
@@ -2069,7 +2157,8 @@ export const ElevationService: GenService<{
     output: typeof ElevationServiceDenyResponseSchema;
   },
   /**
-   * Takes a PENDING elevation back. Requester only. FAILED_PRECONDITION (ALREADY_DECIDED) otherwise.
+   * Takes a PENDING elevation back; FAILED_PRECONDITION (ALREADY_DECIDED) otherwise. Requester only; others: NOT_FOUND
+   * where they may not read it, else PERMISSION_DENIED (ROLE_REQUIRED).
    *
    * @generated from rpc brevet.v1.ElevationService.Withdraw
    */
@@ -2081,8 +2170,9 @@ export const ElevationService: GenService<{
   /**
    * Starts the window of a SCHEDULED elevation: its requester, or a guard of its audience at the first use. An ACTIVE
    * one is answered as it is: re-use never restarts a window. With `payload_digest`, consumes a payload-bound
-   * approval once; a second use, or another digest, is PERMISSION_DENIED (GRANT_PAYLOAD_MISMATCH).
-   * FAILED_PRECONDITION (ELEVATION_PENDING, ELEVATION_LAPSED, ELEVATION_EXPIRED, ELEVATION_ENDED, ELEVATION_REVOKED,
+   * approval once; only a guard of the audience may (ROLE_REQUIRED). A second use, another digest, or an approved digest
+   * that was erased is PERMISSION_DENIED (GRANT_PAYLOAD_MISMATCH).
+   * FAILED_PRECONDITION (ELEVATION_PENDING, ELEVATION_DENIED, ELEVATION_WITHDRAWN, ELEVATION_LAPSED, ELEVATION_EXPIRED, ELEVATION_ENDED, ELEVATION_REVOKED,
    * ELEVATION_SCHEDULED when its time has not come).
    *
    * @generated from rpc brevet.v1.ElevationService.Start
@@ -2093,7 +2183,8 @@ export const ElevationService: GenService<{
     output: typeof ElevationServiceStartResponseSchema;
   },
   /**
-   * Asks for a later end of an ACTIVE elevation; at once or after approval, as the entitlement says. Requester only.
+   * Asks for a later end of an ACTIVE elevation; at once or after approval, as the entitlement says. Requester
+   * only; others: NOT_FOUND where they may not read it, else PERMISSION_DENIED (ROLE_REQUIRED).
    * Errors: FAILED_PRECONDITION (ALREADY_DECIDED: not ACTIVE), INVALID_ARGUMENT (DURATION_TOO_LONG).
    *
    * @generated from rpc brevet.v1.ElevationService.Extend
@@ -2105,7 +2196,8 @@ export const ElevationService: GenService<{
   },
   /**
    * Hands an elevation back: releases one hold; the last one ends it as ENDED, also when it is only SCHEDULED.
-   * Requester only. FAILED_PRECONDITION (ALREADY_DECIDED) when it is neither.
+   * FAILED_PRECONDITION (ALREADY_DECIDED) when it is neither. Requester only; others: NOT_FOUND where they may not read
+   * it, else PERMISSION_DENIED (ROLE_REQUIRED).
    *
    * @generated from rpc brevet.v1.ElevationService.End
    */
@@ -2117,8 +2209,9 @@ export const ElevationService: GenService<{
   /**
    * Takes elevations away, at once: by id, or all live ones of a principal, an entitlement or a key. PENDING ones
    * that match become REVOKED too. Requires the role admin, or being eligible to approve the elevation, or being its
-   * requester; PERMISSION_DENIED (ROLE_REQUIRED) otherwise. With `wait`, answers when every guard enforces it or can
-   * no longer permit.
+   * requester; PERMISSION_DENIED (ROLE_REQUIRED) otherwise. Targets of many that the caller may not revoke are skipped;
+   * at most 10,000 at once. A repeat answers with what the first call revoked. With `wait`, answers when every guard
+   * enforces it or can no longer permit; a deadline that ends first leaves the revocation done.
    *
    * @generated from rpc brevet.v1.ElevationService.Revoke
    */
@@ -2128,7 +2221,8 @@ export const ElevationService: GenService<{
     output: typeof ElevationServiceRevokeResponseSchema;
   },
   /**
-   * Records the review of a break-glass elevation. Approvers and admins, never its requester (SELF_APPROVAL).
+   * Records the review of a break-glass elevation. Approvers of the entitlement and admins, never its requester
+   * (SELF_APPROVAL).
    *
    * @generated from rpc brevet.v1.ElevationService.Review
    */
@@ -2139,7 +2233,8 @@ export const ElevationService: GenService<{
   },
   /**
    * Issues a grant, the signed short-lived token of an ACTIVE elevation. Requester only; for another audience only by
-   * the delegate that the entitlement names. Never longer than the window or 15 minutes. The log has it first.
+   * the delegate that the entitlement names. Never longer than the window or 15 minutes. The log has it first. A repeat
+   * issues and logs a new token.
    * FAILED_PRECONDITION with the elevation's state as reason (ELEVATION_PENDING, ELEVATION_EXPIRED …).
    *
    * @generated from rpc brevet.v1.ElevationService.IssueGrant

@@ -102,7 +102,7 @@ export type EntitlementOffer = Message<"brevet.v1.EntitlementOffer"> & {
   reasonRequired: boolean;
 
   /**
-   * RE2 pattern that the reason must match; empty for none.
+   * RE2 pattern that the reason must match; empty for none, or where it is too long to send.
    *
    * @generated from field: string reason_pattern = 5;
    */

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file brevet/v1/guard.proto.
  */
 export const file_brevet_v1_guard: GenFile = /*@__PURE__*/
-  fileDesc("ChVicmV2ZXQvdjEvZ3VhcmQucHJvdG8SCWJyZXZldC52MSLjAQoXR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QSJgoFaGVsbG8YASABKAsyFS5icmV2ZXQudjEuR3VhcmRIZWxsb0gAEjoKD2Fja25vd2xlZGdlbWVudBgCIAEoCzIfLmJyZXZldC52MS5HdWFyZEFja25vd2xlZGdlbWVudEgAEioKCnRpbWVfcHJvYmUYAyABKAsyFC5icmV2ZXQudjEuVGltZVByb2JlSAASLQoJZGVjaXNpb25zGAQgASgLMhguYnJldmV0LnYxLkRlY2lzaW9uQmF0Y2hIAEIJCgdtZXNzYWdlIosBCgpHdWFyZEhlbGxvEhAKCGF1ZGllbmNlGAEgASgJEgwKBGZvcm0YAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSEAoIc29mdHdhcmUYBCABKAkSJQoFYWZ0ZXIYBSABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SEgoKY2hlY2twb2ludBgGIAEoCSK5AQoUR3VhcmRBY2tub3dsZWRnZW1lbnQSKAoIcG9zaXRpb24YASABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SFgoOcG9saWN5X3ZlcnNpb24YAiABKAQSLwoMY2xvY2tfb2Zmc2V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC2Nsb2NrX2Vycm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhkKCVRpbWVQcm9iZRIMCgRzZW50GAEgASgGIk4KDURlY2lzaW9uQmF0Y2gSLAoJZGVjaXNpb25zGAEgAygLMhkuYnJldmV0LnYxLkRlY2lzaW9uUmVjb3JkEg8KB2Ryb3BwZWQYAiABKAQi9wIKGEd1YXJkU2VydmljZVN5bmNSZXNwb25zZRIoCghwb3NpdGlvbhgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgd3ZWxjb21lGAMgASgLMhcuYnJldmV0LnYxLkd1YXJkV2VsY29tZUgAEioKBnBvbGljeRgEIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uSAASIQoEa2V5cxgFIAEoCzIRLmJyZXZldC52MS5LZXlTZXRIABIpCgllbGV2YXRpb24YBiABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uSAASKAoJY2F1Z2h0X3VwGAcgASgLMhMuYnJldmV0LnYxLkNhdWdodFVwSAASLAoLdGltZV9zYW1wbGUYCCABKAsyFS5icmV2ZXQudjEuVGltZVNhbXBsZUgAQgkKB21lc3NhZ2UiaAoMR3VhcmRXZWxjb21lEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIOCgZpc3N1ZXIYAiABKAkSEgoKcHVibGljX3VybBgDIAEoCRIPCgdyZXN1bWVkGAQgASgIIkQKBktleVNldBISCgpncmFudF9qd2tzGAEgASgJEiYKB2lzc3VlcnMYAiADKAsyFS5icmV2ZXQudjEuSXNzdWVyS2V5cyJvCgpJc3N1ZXJLZXlzEg4KBmlzc3VlchgBIAEoCRIMCgRqd2tzGAIgASgJEi4KCmZldGNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2RldmVsb3BtZW50GAQgASgIIh4KCENhdWdodFVwEhIKCmNoZWNrcG9pbnQYASABKAkidgoKVGltZVNhbXBsZRIMCgRzZW50GAEgASgGEiwKCHJlY2VpdmVkGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhbnN3ZXJlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKwoXR3VhcmRTZXJ2aWNlTGlzdFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkilQIKC0d1YXJkU3RhdHVzEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghpbnN0YW5jZRgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIMCgRmb3JtGAQgASgJEhAKCHNvZnR3YXJlGAUgASgJEhEKCWNvbm5lY3RlZBgGIAEoCBI4Cg9hY2tub3dsZWRnZW1lbnQYByABKAsyHy5icmV2ZXQudjEuR3VhcmRBY2tub3dsZWRnZW1lbnQSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkZW5pZWQYCSABKAQSEQoJcGVybWl0dGVkGAogASgEIkIKGEd1YXJkU2VydmljZUxpc3RSZXNwb25zZRImCgZndWFyZHMYASADKAsyFi5icmV2ZXQudjEuR3VhcmRTdGF0dXMiMAoYR3VhcmRTZXJ2aWNlUHJvYmVSZXF1ZXN0EhQKDGhlYWRlcnNfc2VudBgBIAMoCSJbChlHdWFyZFNlcnZpY2VQcm9iZVJlc3BvbnNlEhQKDGhlYWRlcnNfc2VlbhgBIAMoCRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKIAgoMR3VhcmRTZXJ2aWNlElMKBFN5bmMSIi5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QaIy5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1Jlc3BvbnNlKAEwARJPCgRMaXN0EiIuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXF1ZXN0GiMuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXNwb25zZRJSCgVQcm9iZRIjLmJyZXZldC52MS5HdWFyZFNlcnZpY2VQcm9iZVJlcXVlc3QaJC5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlUHJvYmVSZXNwb25zZWIGcHJvdG8z", [file_brevet_v1_elevation, file_brevet_v1_policy, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVicmV2ZXQvdjEvZ3VhcmQucHJvdG8SCWJyZXZldC52MSLjAQoXR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QSJgoFaGVsbG8YASABKAsyFS5icmV2ZXQudjEuR3VhcmRIZWxsb0gAEjoKD2Fja25vd2xlZGdlbWVudBgCIAEoCzIfLmJyZXZldC52MS5HdWFyZEFja25vd2xlZGdlbWVudEgAEioKCnRpbWVfcHJvYmUYAyABKAsyFC5icmV2ZXQudjEuVGltZVByb2JlSAASLQoJZGVjaXNpb25zGAQgASgLMhguYnJldmV0LnYxLkRlY2lzaW9uQmF0Y2hIAEIJCgdtZXNzYWdlIosBCgpHdWFyZEhlbGxvEhAKCGF1ZGllbmNlGAEgASgJEgwKBGZvcm0YAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSEAoIc29mdHdhcmUYBCABKAkSJQoFYWZ0ZXIYBSABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SEgoKY2hlY2twb2ludBgGIAEoCSK5AQoUR3VhcmRBY2tub3dsZWRnZW1lbnQSKAoIcG9zaXRpb24YASABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SFgoOcG9saWN5X3ZlcnNpb24YAiABKAQSLwoMY2xvY2tfb2Zmc2V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC2Nsb2NrX2Vycm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhkKCVRpbWVQcm9iZRIMCgRzZW50GAEgASgGImAKDURlY2lzaW9uQmF0Y2gSLAoJZGVjaXNpb25zGAEgAygLMhkuYnJldmV0LnYxLkRlY2lzaW9uUmVjb3JkEg8KB2Ryb3BwZWQYAiABKAQSEAoIc2VxdWVuY2UYAyABKAQirQMKGEd1YXJkU2VydmljZVN5bmNSZXNwb25zZRIoCghwb3NpdGlvbhgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgd3ZWxjb21lGAMgASgLMhcuYnJldmV0LnYxLkd1YXJkV2VsY29tZUgAEioKBnBvbGljeRgEIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uSAASIQoEa2V5cxgFIAEoCzIRLmJyZXZldC52MS5LZXlTZXRIABIpCgllbGV2YXRpb24YBiABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uSAASKAoJY2F1Z2h0X3VwGAcgASgLMhMuYnJldmV0LnYxLkNhdWdodFVwSAASLAoLdGltZV9zYW1wbGUYCCABKAsyFS5icmV2ZXQudjEuVGltZVNhbXBsZUgAEjQKD2RlY2lzaW9uc190YWtlbhgJIAEoCzIZLmJyZXZldC52MS5EZWNpc2lvbnNUYWtlbkgAQgkKB21lc3NhZ2UiaAoMR3VhcmRXZWxjb21lEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIOCgZpc3N1ZXIYAiABKAkSEgoKcHVibGljX3VybBgDIAEoCRIPCgdyZXN1bWVkGAQgASgIIkQKBktleVNldBISCgpncmFudF9qd2tzGAEgASgJEiYKB2lzc3VlcnMYAiADKAsyFS5icmV2ZXQudjEuSXNzdWVyS2V5cyJvCgpJc3N1ZXJLZXlzEg4KBmlzc3VlchgBIAEoCRIMCgRqd2tzGAIgASgJEi4KCmZldGNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2RldmVsb3BtZW50GAQgASgIIh4KCENhdWdodFVwEhIKCmNoZWNrcG9pbnQYASABKAkidgoKVGltZVNhbXBsZRIMCgRzZW50GAEgASgGEiwKCHJlY2VpdmVkGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhbnN3ZXJlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoORGVjaXNpb25zVGFrZW4SEAoIc2VxdWVuY2UYASABKAQiKwoXR3VhcmRTZXJ2aWNlTGlzdFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkilQIKC0d1YXJkU3RhdHVzEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghpbnN0YW5jZRgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIMCgRmb3JtGAQgASgJEhAKCHNvZnR3YXJlGAUgASgJEhEKCWNvbm5lY3RlZBgGIAEoCBI4Cg9hY2tub3dsZWRnZW1lbnQYByABKAsyHy5icmV2ZXQudjEuR3VhcmRBY2tub3dsZWRnZW1lbnQSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkZW5pZWQYCSABKAQSEQoJcGVybWl0dGVkGAogASgEIkIKGEd1YXJkU2VydmljZUxpc3RSZXNwb25zZRImCgZndWFyZHMYASADKAsyFi5icmV2ZXQudjEuR3VhcmRTdGF0dXMiQgoYR3VhcmRTZXJ2aWNlUHJvYmVSZXF1ZXN0EhQKDGhlYWRlcnNfc2VudBgBIAMoCRIQCghhdWRpZW5jZRgCIAEoCSJbChlHdWFyZFNlcnZpY2VQcm9iZVJlc3BvbnNlEhQKDGhlYWRlcnNfc2VlbhgBIAMoCRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKIAgoMR3VhcmRTZXJ2aWNlElMKBFN5bmMSIi5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QaIy5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1Jlc3BvbnNlKAEwARJPCgRMaXN0EiIuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXF1ZXN0GiMuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXNwb25zZRJSCgVQcm9iZRIjLmJyZXZldC52MS5HdWFyZFNlcnZpY2VQcm9iZVJlcXVlc3QaJC5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlUHJvYmVSZXNwb25zZWIGcHJvdG8z", [file_brevet_v1_elevation, file_brevet_v1_policy, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * From the guard.
@@ -193,13 +193,13 @@ export const TimeProbeSchema: GenMessage<TimeProbe> = /*@__PURE__*/
   messageDesc(file_brevet_v1_guard, 3);
 
 /**
- * Decisions since the last batch.
+ * Decisions since the last batch. A guard keeps a batch until it is taken, and sends it again on a new stream.
  *
  * @generated from message brevet.v1.DecisionBatch
  */
 export type DecisionBatch = Message<"brevet.v1.DecisionBatch"> & {
   /**
-   * Denials one by one, permits as counts.
+   * Denials one by one, permits as counts; at most 1,000.
    *
    * @generated from field: repeated brevet.v1.DecisionRecord decisions = 1;
    */
@@ -211,6 +211,13 @@ export type DecisionBatch = Message<"brevet.v1.DecisionBatch"> & {
    * @generated from field: uint64 dropped = 2;
    */
   dropped: bigint;
+
+  /**
+   * Per instance, from 1; a repeated one is ignored.
+   *
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
 };
 
 /**
@@ -293,6 +300,14 @@ export type GuardServiceSyncResponse = Message<"brevet.v1.GuardServiceSyncRespon
      */
     value: TimeSample;
     case: "timeSample";
+  } | {
+    /**
+     * Answer to a batch of decisions.
+     *
+     * @generated from field: brevet.v1.DecisionsTaken decisions_taken = 9;
+     */
+    value: DecisionsTaken;
+    case: "decisionsTaken";
   } | { case: undefined; value?: undefined };
 };
 
@@ -472,6 +487,27 @@ export const TimeSampleSchema: GenMessage<TimeSample> = /*@__PURE__*/
   messageDesc(file_brevet_v1_guard, 10);
 
 /**
+ * A batch of decisions is kept by the authority: the guard may forget it.
+ *
+ * @generated from message brevet.v1.DecisionsTaken
+ */
+export type DecisionsTaken = Message<"brevet.v1.DecisionsTaken"> & {
+  /**
+   * Of the batch; all before it are taken too.
+   *
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message brevet.v1.DecisionsTaken.
+ * Use `create(DecisionsTakenSchema)` to create a new message.
+ */
+export const DecisionsTakenSchema: GenMessage<DecisionsTaken> = /*@__PURE__*/
+  messageDesc(file_brevet_v1_guard, 11);
+
+/**
  * For GuardService.List.
  *
  * @generated from message brevet.v1.GuardServiceListRequest
@@ -490,7 +526,7 @@ export type GuardServiceListRequest = Message<"brevet.v1.GuardServiceListRequest
  * Use `create(GuardServiceListRequestSchema)` to create a new message.
  */
 export const GuardServiceListRequestSchema: GenMessage<GuardServiceListRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_guard, 11);
+  messageDesc(file_brevet_v1_guard, 12);
 
 /**
  * One guard.
@@ -574,7 +610,7 @@ export type GuardStatus = Message<"brevet.v1.GuardStatus"> & {
  * Use `create(GuardStatusSchema)` to create a new message.
  */
 export const GuardStatusSchema: GenMessage<GuardStatus> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_guard, 12);
+  messageDesc(file_brevet_v1_guard, 13);
 
 /**
  * For GuardService.List.
@@ -595,7 +631,7 @@ export type GuardServiceListResponse = Message<"brevet.v1.GuardServiceListRespon
  * Use `create(GuardServiceListResponseSchema)` to create a new message.
  */
 export const GuardServiceListResponseSchema: GenMessage<GuardServiceListResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_guard, 13);
+  messageDesc(file_brevet_v1_guard, 14);
 
 /**
  * For GuardService.Probe.
@@ -609,6 +645,13 @@ export type GuardServiceProbeRequest = Message<"brevet.v1.GuardServiceProbeReque
    * @generated from field: repeated string headers_sent = 1;
    */
   headersSent: string[];
+
+  /**
+   * Whose guard is asked.
+   *
+   * @generated from field: string audience = 2;
+   */
+  audience: string;
 };
 
 /**
@@ -616,7 +659,7 @@ export type GuardServiceProbeRequest = Message<"brevet.v1.GuardServiceProbeReque
  * Use `create(GuardServiceProbeRequestSchema)` to create a new message.
  */
 export const GuardServiceProbeRequestSchema: GenMessage<GuardServiceProbeRequest> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_guard, 14);
+  messageDesc(file_brevet_v1_guard, 15);
 
 /**
  * For GuardService.Probe.
@@ -644,7 +687,7 @@ export type GuardServiceProbeResponse = Message<"brevet.v1.GuardServiceProbeResp
  * Use `create(GuardServiceProbeResponseSchema)` to create a new message.
  */
 export const GuardServiceProbeResponseSchema: GenMessage<GuardServiceProbeResponse> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_guard, 15);
+  messageDesc(file_brevet_v1_guard, 16);
 
 /**
  * The link between guards and the authority.
@@ -671,7 +714,7 @@ export const GuardService: GenService<{
     output: typeof GuardServiceSyncResponseSchema;
   },
   /**
-   * Guards that are or lately were connected. Roles admin and auditor; others see those of no audience.
+   * Guards that are or lately were connected. Roles admin and auditor of the audience; others get an empty list.
    *
    * @generated from rpc brevet.v1.GuardService.List
    */

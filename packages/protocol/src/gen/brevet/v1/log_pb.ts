@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file brevet/v1/log.proto.
  */
 export const file_brevet_v1_log: GenFile = /*@__PURE__*/
-  fileDesc("ChNicmV2ZXQvdjEvbG9nLnByb3RvEglicmV2ZXQudjEiQAoJTG9nUmVjb3JkEg0KBWVudHJ5GAEgASgMEiQKCG9wZW5pbmdzGAIgAygLMhIuYnJldmV0LnYxLk9wZW5pbmciJgoHT3BlbmluZxIMCgRzYWx0GAEgASgMEg0KBXZhbHVlGAIgASgMIhwKBlNlYWxlZBISCgpjb21taXRtZW50GAEgASgMIr4NCghMb2dFbnRyeRINCgVlcG9jaBgBIAEoCRIQCghyZXZpc2lvbhgCIAEoBBIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhdWRpZW5jZRgEIAEoCRINCgVhY3RvchgFIAEoCRISCgpyZXF1ZXN0X2lkGAYgASgJEhEKCWVsZXZhdGlvbhgHIAEoCRIuCgxlcG9jaF9vcGVuZWQYFCABKAsyFi5icmV2ZXQudjEuRXBvY2hPcGVuZWRIABIyCg5wcmluY2lwYWxfc2VlbhgVIAEoCzIYLmJyZXZldC52MS5QcmluY2lwYWxTZWVuSAASKAoJa2V5X2FkZGVkGBYgASgLMhMuYnJldmV0LnYxLktleUFkZGVkSAASLAoLa2V5X3JldGlyZWQYFyABKAsyFS5icmV2ZXQudjEuS2V5UmV0aXJlZEgAEjQKD3BvbGljeV9wcm9wb3NlZBgYIAEoCzIZLmJyZXZldC52MS5Qb2xpY3lQcm9wb3NlZEgAEjQKD3BvbGljeV9hcHByb3ZlZBgZIAEoCzIZLmJyZXZldC52MS5Qb2xpY3lBcHByb3ZlZEgAEjIKDnBvbGljeV9hcHBsaWVkGBogASgLMhguYnJldmV0LnYxLlBvbGljeUFwcGxpZWRIABI8ChNlbGV2YXRpb25fcmVxdWVzdGVkGCggASgLMh0uYnJldmV0LnYxLkVsZXZhdGlvblJlcXVlc3RlZEgAEioKCmhvbGRfdGFrZW4YKSABKAsyFC5icmV2ZXQudjEuSG9sZFRha2VuSAASMAoNaG9sZF9yZWxlYXNlZBgqIAEoCzIXLmJyZXZldC52MS5Ib2xkUmVsZWFzZWRIABIoCgl2b3RlX2Nhc3QYKyABKAsyEy5icmV2ZXQudjEuVm90ZUNhc3RIABIuCgx2b3Rlc192b2lkZWQYLCABKAsyFi5icmV2ZXQudjEuVm90ZXNWb2lkZWRIABI0Cg9zdGFnZV9lc2NhbGF0ZWQYLSABKAsyGS5icmV2ZXQudjEuU3RhZ2VFc2NhbGF0ZWRIABI6ChJlbGV2YXRpb25fYXBwcm92ZWQYLiABKAsyHC5icmV2ZXQudjEuRWxldmF0aW9uQXBwcm92ZWRIABI4ChFlbGV2YXRpb25fc3RhcnRlZBgvIAEoCzIbLmJyZXZldC52MS5FbGV2YXRpb25TdGFydGVkSAASNgoQZWxldmF0aW9uX2RlbmllZBgwIAEoCzIaLmJyZXZldC52MS5FbGV2YXRpb25EZW5pZWRIABI8ChNlbGV2YXRpb25fd2l0aGRyYXduGDEgASgLMh0uYnJldmV0LnYxLkVsZXZhdGlvbldpdGhkcmF3bkgAEjYKEGVsZXZhdGlvbl9sYXBzZWQYMiABKAsyGi5icmV2ZXQudjEuRWxldmF0aW9uTGFwc2VkSAASOAoRZWxldmF0aW9uX2V4cGlyZWQYMyABKAsyGy5icmV2ZXQudjEuRWxldmF0aW9uRXhwaXJlZEgAEjQKD2VsZXZhdGlvbl9lbmRlZBg0IAEoCzIZLmJyZXZldC52MS5FbGV2YXRpb25FbmRlZEgAEjgKEWVsZXZhdGlvbl9yZXZva2VkGDUgASgLMhsuYnJldmV0LnYxLkVsZXZhdGlvblJldm9rZWRIABI8ChNleHRlbnNpb25fcmVxdWVzdGVkGDYgASgLMh0uYnJldmV0LnYxLkV4dGVuc2lvblJlcXVlc3RlZEgAEjoKEmVsZXZhdGlvbl9leHRlbmRlZBg3IAEoCzIcLmJyZXZldC52MS5FbGV2YXRpb25FeHRlbmRlZEgAEjgKEWV4dGVuc2lvbl9yZWZ1c2VkGDggASgLMhsuYnJldmV0LnYxLkV4dGVuc2lvblJlZnVzZWRIABI6ChJlbGV2YXRpb25fbmFycm93ZWQYOSABKAsyHC5icmV2ZXQudjEuRWxldmF0aW9uTmFycm93ZWRIABIuCgxncmFudF9pc3N1ZWQYOiABKAsyFi5icmV2ZXQudjEuR3JhbnRJc3N1ZWRIABIuCgxwYXlsb2FkX3VzZWQYOyABKAsyFi5icmV2ZXQudjEuUGF5bG9hZFVzZWRIABI6ChJlbGV2YXRpb25fcmV2aWV3ZWQYPCABKAsyHC5icmV2ZXQudjEuRWxldmF0aW9uUmV2aWV3ZWRIABI0Cg9vcGVuaW5nc19lcmFzZWQYPSABKAsyGS5icmV2ZXQudjEuT3BlbmluZ3NFcmFzZWRIAEIHCgVldmVudCJbCgtFcG9jaE9wZW5lZBIkCgVjYXVzZRgBIAEoDjIVLmJyZXZldC52MS5FcG9jaENhdXNlEhYKDnByZXZpb3VzX2Vwb2NoGAIgASgJEg4KBmZvcm1hdBgDIAEoDSJkCg1QcmluY2lwYWxTZWVuEgoKAmlkGAEgASgJEiYKBGtpbmQYAiABKA4yGC5icmV2ZXQudjEuUHJpbmNpcGFsS2luZBIfCgRuYW1lGAMgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJTCghLZXlBZGRlZBILCgNraWQYASABKAkSJgoHcHVycG9zZRgCIAEoDjIVLmJyZXZldC52MS5LZXlQdXJwb3NlEhIKCnB1YmxpY19qd2sYAyABKAkiKgoKS2V5UmV0aXJlZBILCgNraWQYASABKAkSDwoHcmV2b2tlZBgCIAEoCCL1AQoOUG9saWN5UHJvcG9zZWQSEAoIcHJvcG9zYWwYASABKAkSDgoGZGlnZXN0GAIgASgMEiMKCGRvY3VtZW50GAMgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIaChJkZXNjcmlwdG9yc19kaWdlc3QYBCABKAwSJgoLZGVzY3JpcHRvcnMYBSABKAsyES5icmV2ZXQudjEuU2VhbGVkEhQKDGJhc2VfdmVyc2lvbhgGIAEoBBIiCgdjb21tZW50GAcgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIOCgZxdW9ydW0YCCABKA0SDgoGc2hhZG93GAkgASgIIiIKDlBvbGljeUFwcHJvdmVkEhAKCHByb3Bvc2FsGAEgASgJIq8BCg1Qb2xpY3lBcHBsaWVkEhAKCHByb3Bvc2FsGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSDgoGZGlnZXN0GAMgASgMEiMKCGRvY3VtZW50GAQgASgLMhEuYnJldmV0LnYxLlNlYWxlZBImCgtkZXNjcmlwdG9ycxgFIAEoCzIRLmJyZXZldC52MS5TZWFsZWQSDgoGYXV0aG9yGAYgASgJEg4KBnNoYWRvdxgHIAEoCCK9BgoSRWxldmF0aW9uUmVxdWVzdGVkEhMKC2VudGl0bGVtZW50GAEgASgJEhEKCXJlcXVlc3RlchgCIAEoCRIRCglpbml0aWF0b3IYAyABKAkSDgoGbWV0aG9kGAQgASgJEg8KB21ldGhvZHMYBSADKAkSEQoJY29uZGl0aW9uGAYgASgJEiEKBnJlYXNvbhgHIAEoCzIRLmJyZXZldC52MS5TZWFsZWQSKwoIZHVyYXRpb24YCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoKc3RhcnRfbW9kZRgJIAEoDjIULmJyZXZldC52MS5TdGFydE1vZGUSLgoKc3RhcnRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoHcGVuZGluZxgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxzdGFydF93aXRoaW4YDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoGc3RhZ2VzGA0gAygLMhYuYnJldmV0LnYxLlN0YWdlT3BlbmVkEhEKCWF1dG9tYXRpYxgOIAEoCBITCgticmVha19nbGFzcxgPIAEoCBIwCg1yZXZpZXdfd2l0aGluGBAgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhYKDnBheWxvYWRfZGlnZXN0GBEgASgMEiIKB3BheWxvYWQYEiABKAsyES5icmV2ZXQudjEuU2VhbGVkEhYKDmtleV90aHVtYnByaW50GBMgASgMEgsKA3J1bhgUIAEoCRIWCg5wb2xpY3lfdmVyc2lvbhgVIAEoBBItCgxwcmVzZW50YXRpb24YFiABKA4yFy5icmV2ZXQudjEuUHJlc2VudGF0aW9uEi4KDXN0cmVhbV9leHBpcnkYFyABKA4yFy5icmV2ZXQudjEuU3RyZWFtRXhwaXJ5EigKBWRyYWluGBggASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi0KCmV4dGVuZF9tYXgYGSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iQwoLU3RhZ2VPcGVuZWQSJAoJYXBwcm92ZXJzGAEgAygLMhEuYnJldmV0LnYxLlNlYWxlZBIOCgZxdW9ydW0YAiABKA0iCwoJSG9sZFRha2VuIhsKDEhvbGRSZWxlYXNlZBILCgNhbGwYASABKAgi8AEKCFZvdGVDYXN0EiEKBGtpbmQYASABKA4yEy5icmV2ZXQudjEuVm90ZUtpbmQSDQoFc3RhZ2UYAiABKA0SIgoHY29tbWVudBgDIAEoCzIRLmJyZXZldC52MS5TZWFsZWQSNAoRbmFycm93ZWRfZHVyYXRpb24YBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFgoOcG9saWN5X3ZlcnNpb24YBSABKAQSFQoNc2Vlbl9yZXZpc2lvbhgGIAEoBBIWCg5wYXlsb2FkX2RpZ2VzdBgHIAEoDBIRCglleHRlbnNpb24YCCABKAgiNAoLVm90ZXNWb2lkZWQSDQoFdm90ZXMYASADKAQSFgoOcG9saWN5X3ZlcnNpb24YAiABKAQiPgoOU3RhZ2VFc2NhbGF0ZWQSDQoFc3RhZ2UYASABKA0SHQoCdG8YAiADKAsyES5icmV2ZXQudjEuU2VhbGVkIiYKEUVsZXZhdGlvbkFwcHJvdmVkEhEKCWF1dG9tYXRpYxgBIAEoCCKaAQoQRWxldmF0aW9uU3RhcnRlZBIkCgVjYXVzZRgBIAEoDjIVLmJyZXZldC52MS5TdGFydENhdXNlEjAKDHdpbmRvd19zdGFydBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2luZG93X2VuZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEQoPRWxldmF0aW9uRGVuaWVkIjgKEkVsZXZhdGlvbldpdGhkcmF3bhIiCgdjb21tZW50GAEgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJfCg9FbGV2YXRpb25MYXBzZWQSJAoFY2F1c2UYASABKA4yFS5icmV2ZXQudjEuTGFwc2VDYXVzZRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiOgoQRWxldmF0aW9uRXhwaXJlZBImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEAoORWxldmF0aW9uRW5kZWQiXQoQRWxldmF0aW9uUmV2b2tlZBIlCgVjYXVzZRgBIAEoDjIWLmJyZXZldC52MS5SZXZva2VDYXVzZRIiCgdjb21tZW50GAIgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJnChJFeHRlbnNpb25SZXF1ZXN0ZWQSLgoKd2luZG93X2VuZBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoGcmVhc29uGAIgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJDChFFbGV2YXRpb25FeHRlbmRlZBIuCgp3aW5kb3dfZW5kGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCISChBFeHRlbnNpb25SZWZ1c2VkImwKEUVsZXZhdGlvbk5hcnJvd2VkEi4KCndpbmRvd19lbmQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB21ldGhvZHMYAiADKAkSFgoOcG9saWN5X3ZlcnNpb24YAyABKAQifAoLR3JhbnRJc3N1ZWQSDQoFZ3JhbnQYASABKAkSCwoDa2lkGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhdWRpZW5jZRgEIAEoCRIOCgZhY3RvcnMYBSADKAkiJQoLUGF5bG9hZFVzZWQSFgoOcGF5bG9hZF9kaWdlc3QYASABKAwiNwoRRWxldmF0aW9uUmV2aWV3ZWQSIgoHY29tbWVudBgBIAEoCzIRLmJyZXZldC52MS5TZWFsZWQiJQoOT3BlbmluZ3NFcmFzZWQSEwoLY29tbWl0bWVudHMYASADKAwiZwoVTG9nU2VydmljZUxpc3RSZXF1ZXN0EhYKDmFmdGVyX3JldmlzaW9uGAEgASgEEhEKCXBhZ2Vfc2l6ZRgCIAEoBRIQCghhdWRpZW5jZRgDIAEoCRIRCgllbGV2YXRpb24YBCABKAkiaQoWTG9nU2VydmljZUxpc3RSZXNwb25zZRIlCgdyZWNvcmRzGAEgAygLMhQuYnJldmV0LnYxLkxvZ1JlY29yZBIoCghwb3NpdGlvbhgCIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbiJRChZMb2dTZXJ2aWNlV2F0Y2hSZXF1ZXN0EiUKBWFmdGVyGAEgASgLMhYuYnJldmV0LnYxLkxvZ1Bvc2l0aW9uEhAKCGF1ZGllbmNlGAIgASgJImkKF0xvZ1NlcnZpY2VXYXRjaFJlc3BvbnNlEiQKBnJlY29yZBgBIAEoCzIULmJyZXZldC52MS5Mb2dSZWNvcmQSKAoIcG9zaXRpb24YAiABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24iIAoeTG9nU2VydmljZUdldENoZWNrcG9pbnRSZXF1ZXN0InUKH0xvZ1NlcnZpY2VHZXRDaGVja3BvaW50UmVzcG9uc2USEgoKY2hlY2twb2ludBgBIAEoCRIUCgx2ZXJpZmllcl9rZXkYAiABKAkSKAoIcG9zaXRpb24YAyABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24iUgoZTG9nU2VydmljZUdldFByb29mUmVxdWVzdBIQCghyZXZpc2lvbhgBIAEoBBIQCghvbGRfc2l6ZRgCIAEoBBIRCgl0cmVlX3NpemUYAyABKAQiTQoaTG9nU2VydmljZUdldFByb29mUmVzcG9uc2USDgoGaGFzaGVzGAEgAygMEhEKCXRyZWVfc2l6ZRgCIAEoBBIMCgRyb290GAMgASgMKlwKCkVwb2NoQ2F1c2USGwoXRVBPQ0hfQ0FVU0VfVU5TUEVDSUZJRUQQABIXChNFUE9DSF9DQVVTRV9DUkVBVEVEEAESGAoURVBPQ0hfQ0FVU0VfUkVTVE9SRUQQAipcCgpLZXlQdXJwb3NlEhsKF0tFWV9QVVJQT1NFX1VOU1BFQ0lGSUVEEAASFQoRS0VZX1BVUlBPU0VfR1JBTlQQARIaChZLRVlfUFVSUE9TRV9DSEVDS1BPSU5UEAIqrAEKClN0YXJ0Q2F1c2USGwoXU1RBUlRfQ0FVU0VfVU5TUEVDSUZJRUQQABIeChpTVEFSVF9DQVVTRV9DQUxMRVJfV0FJVElORxABEhMKD1NUQVJUX0NBVVNFX1VTRRACEhQKEFNUQVJUX0NBVVNFX1RJTUUQAxIZChVTVEFSVF9DQVVTRV9SRVFVRVNURVIQBBIbChdTVEFSVF9DQVVTRV9CUkVBS19HTEFTUxAFKmMKCkxhcHNlQ2F1c2USGwoXTEFQU0VfQ0FVU0VfVU5TUEVDSUZJRUQQABIbChdMQVBTRV9DQVVTRV9OT1RfREVDSURFRBABEhsKF0xBUFNFX0NBVVNFX05PVF9TVEFSVEVEEAIqegoLUmV2b2tlQ2F1c2USHAoYUkVWT0tFX0NBVVNFX1VOU1BFQ0lGSUVEEAASGgoWUkVWT0tFX0NBVVNFX1JFUVVFU1RFRBABEhcKE1JFVk9LRV9DQVVTRV9QT0xJQ1kQAhIYChRSRVZPS0VfQ0FVU0VfUkVTVE9SRRADMuwCCgpMb2dTZXJ2aWNlEksKBExpc3QSIC5icmV2ZXQudjEuTG9nU2VydmljZUxpc3RSZXF1ZXN0GiEuYnJldmV0LnYxLkxvZ1NlcnZpY2VMaXN0UmVzcG9uc2USUAoFV2F0Y2gSIS5icmV2ZXQudjEuTG9nU2VydmljZVdhdGNoUmVxdWVzdBoiLmJyZXZldC52MS5Mb2dTZXJ2aWNlV2F0Y2hSZXNwb25zZTABEmYKDUdldENoZWNrcG9pbnQSKS5icmV2ZXQudjEuTG9nU2VydmljZUdldENoZWNrcG9pbnRSZXF1ZXN0GiouYnJldmV0LnYxLkxvZ1NlcnZpY2VHZXRDaGVja3BvaW50UmVzcG9uc2USVwoIR2V0UHJvb2YSJC5icmV2ZXQudjEuTG9nU2VydmljZUdldFByb29mUmVxdWVzdBolLmJyZXZldC52MS5Mb2dTZXJ2aWNlR2V0UHJvb2ZSZXNwb25zZWIGcHJvdG8z", [file_brevet_v1_elevation, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChNicmV2ZXQvdjEvbG9nLnByb3RvEglicmV2ZXQudjEiZQoJTG9nUmVjb3JkEg0KBWVudHJ5GAEgASgMEiQKCG9wZW5pbmdzGAIgAygLMhIuYnJldmV0LnYxLk9wZW5pbmcSEAoIcmV2aXNpb24YAyABKAQSEQoJbGVhZl9oYXNoGAQgASgMIiYKB09wZW5pbmcSDAoEc2FsdBgBIAEoDBINCgV2YWx1ZRgCIAEoDCIcCgZTZWFsZWQSEgoKY29tbWl0bWVudBgBIAEoDCK8DQoITG9nRW50cnkSDQoFZXBvY2gYASABKAkSEAoIcmV2aXNpb24YAiABKAQSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYXVkaWVuY2UYBCABKAkSDQoFYWN0b3IYBSABKAkSEgoKcmVxdWVzdF9pZBgGIAEoCRIRCgllbGV2YXRpb24YByABKAkSLgoMZXBvY2hfb3BlbmVkGBQgASgLMhYuYnJldmV0LnYxLkVwb2NoT3BlbmVkSAASMgoOcHJpbmNpcGFsX3NlZW4YFSABKAsyGC5icmV2ZXQudjEuUHJpbmNpcGFsU2VlbkgAEigKCWtleV9hZGRlZBgWIAEoCzITLmJyZXZldC52MS5LZXlBZGRlZEgAEiwKC2tleV9yZXRpcmVkGBcgASgLMhUuYnJldmV0LnYxLktleVJldGlyZWRIABI0Cg9wb2xpY3lfcHJvcG9zZWQYGCABKAsyGS5icmV2ZXQudjEuUG9saWN5UHJvcG9zZWRIABI0Cg9wb2xpY3lfYXBwcm92ZWQYGSABKAsyGS5icmV2ZXQudjEuUG9saWN5QXBwcm92ZWRIABIyCg5wb2xpY3lfYXBwbGllZBgaIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lBcHBsaWVkSAASPAoTZWxldmF0aW9uX3JlcXVlc3RlZBgoIAEoCzIdLmJyZXZldC52MS5FbGV2YXRpb25SZXF1ZXN0ZWRIABIqCgpob2xkX3Rha2VuGCkgASgLMhQuYnJldmV0LnYxLkhvbGRUYWtlbkgAEjAKDWhvbGRfcmVsZWFzZWQYKiABKAsyFy5icmV2ZXQudjEuSG9sZFJlbGVhc2VkSAASKAoJdm90ZV9jYXN0GCsgASgLMhMuYnJldmV0LnYxLlZvdGVDYXN0SAASLgoMdm90ZXNfdm9pZGVkGCwgASgLMhYuYnJldmV0LnYxLlZvdGVzVm9pZGVkSAASNAoPc3RhZ2VfZXNjYWxhdGVkGC0gASgLMhkuYnJldmV0LnYxLlN0YWdlRXNjYWxhdGVkSAASOgoSZWxldmF0aW9uX2FwcHJvdmVkGC4gASgLMhwuYnJldmV0LnYxLkVsZXZhdGlvbkFwcHJvdmVkSAASOAoRZWxldmF0aW9uX3N0YXJ0ZWQYLyABKAsyGy5icmV2ZXQudjEuRWxldmF0aW9uU3RhcnRlZEgAEjYKEGVsZXZhdGlvbl9kZW5pZWQYMCABKAsyGi5icmV2ZXQudjEuRWxldmF0aW9uRGVuaWVkSAASPAoTZWxldmF0aW9uX3dpdGhkcmF3bhgxIAEoCzIdLmJyZXZldC52MS5FbGV2YXRpb25XaXRoZHJhd25IABI2ChBlbGV2YXRpb25fbGFwc2VkGDIgASgLMhouYnJldmV0LnYxLkVsZXZhdGlvbkxhcHNlZEgAEjgKEWVsZXZhdGlvbl9leHBpcmVkGDMgASgLMhsuYnJldmV0LnYxLkVsZXZhdGlvbkV4cGlyZWRIABI0Cg9lbGV2YXRpb25fZW5kZWQYNCABKAsyGS5icmV2ZXQudjEuRWxldmF0aW9uRW5kZWRIABI4ChFlbGV2YXRpb25fcmV2b2tlZBg1IAEoCzIbLmJyZXZldC52MS5FbGV2YXRpb25SZXZva2VkSAASPAoTZXh0ZW5zaW9uX3JlcXVlc3RlZBg2IAEoCzIdLmJyZXZldC52MS5FeHRlbnNpb25SZXF1ZXN0ZWRIABI6ChJlbGV2YXRpb25fZXh0ZW5kZWQYNyABKAsyHC5icmV2ZXQudjEuRWxldmF0aW9uRXh0ZW5kZWRIABI2ChBleHRlbnNpb25fY2xvc2VkGDggASgLMhouYnJldmV0LnYxLkV4dGVuc2lvbkNsb3NlZEgAEjoKEmVsZXZhdGlvbl9uYXJyb3dlZBg5IAEoCzIcLmJyZXZldC52MS5FbGV2YXRpb25OYXJyb3dlZEgAEi4KDGdyYW50X2lzc3VlZBg6IAEoCzIWLmJyZXZldC52MS5HcmFudElzc3VlZEgAEi4KDHBheWxvYWRfdXNlZBg7IAEoCzIWLmJyZXZldC52MS5QYXlsb2FkVXNlZEgAEjoKEmVsZXZhdGlvbl9yZXZpZXdlZBg8IAEoCzIcLmJyZXZldC52MS5FbGV2YXRpb25SZXZpZXdlZEgAEjQKD29wZW5pbmdzX2VyYXNlZBg9IAEoCzIZLmJyZXZldC52MS5PcGVuaW5nc0VyYXNlZEgAQgcKBWV2ZW50Io0BCgtFcG9jaE9wZW5lZBIkCgVjYXVzZRgBIAEoDjIVLmJyZXZldC52MS5FcG9jaENhdXNlEhYKDnByZXZpb3VzX2Vwb2NoGAIgASgJEg4KBmZvcm1hdBgDIAEoDRIZChFwcmV2aW91c19yZXZpc2lvbhgEIAEoBBIVCg1wcmV2aW91c19yb290GAUgASgMImQKDVByaW5jaXBhbFNlZW4SCgoCaWQYASABKAkSJgoEa2luZBgCIAEoDjIYLmJyZXZldC52MS5QcmluY2lwYWxLaW5kEh8KBG5hbWUYAyABKAsyES5icmV2ZXQudjEuU2VhbGVkIlMKCEtleUFkZGVkEgsKA2tpZBgBIAEoCRImCgdwdXJwb3NlGAIgASgOMhUuYnJldmV0LnYxLktleVB1cnBvc2USEgoKcHVibGljX2p3axgDIAEoCSIqCgpLZXlSZXRpcmVkEgsKA2tpZBgBIAEoCRIPCgdyZXZva2VkGAIgASgIIskBCg5Qb2xpY3lQcm9wb3NlZBIQCghwcm9wb3NhbBgBIAEoCRIjCghkb2N1bWVudBgCIAEoCzIRLmJyZXZldC52MS5TZWFsZWQSJgoLZGVzY3JpcHRvcnMYAyABKAsyES5icmV2ZXQudjEuU2VhbGVkEhQKDGJhc2VfdmVyc2lvbhgEIAEoBBIiCgdjb21tZW50GAUgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIOCgZxdW9ydW0YBiABKA0SDgoGc2hhZG93GAcgASgIIiIKDlBvbGljeUFwcHJvdmVkEhAKCHByb3Bvc2FsGAEgASgJIp8BCg1Qb2xpY3lBcHBsaWVkEhAKCHByb3Bvc2FsGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSIwoIZG9jdW1lbnQYAyABKAsyES5icmV2ZXQudjEuU2VhbGVkEiYKC2Rlc2NyaXB0b3JzGAQgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIOCgZhdXRob3IYBSABKAkSDgoGc2hhZG93GAYgASgIIvYGChJFbGV2YXRpb25SZXF1ZXN0ZWQSEwoLZW50aXRsZW1lbnQYASABKAkSEQoJcmVxdWVzdGVyGAIgASgJEhEKCWluaXRpYXRvchgDIAEoCRIOCgZtZXRob2QYBCABKAkSDwoHbWV0aG9kcxgFIAMoCRIkCgljb25kaXRpb24YBiABKAsyES5icmV2ZXQudjEuU2VhbGVkEiEKBnJlYXNvbhgHIAEoCzIRLmJyZXZldC52MS5TZWFsZWQSKwoIZHVyYXRpb24YCCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoKc3RhcnRfbW9kZRgJIAEoDjIULmJyZXZldC52MS5TdGFydE1vZGUSLgoKc3RhcnRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoHcGVuZGluZxgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxzdGFydF93aXRoaW4YDCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SJgoGc3RhZ2VzGA0gAygLMhYuYnJldmV0LnYxLlN0YWdlT3BlbmVkEhEKCWF1dG9tYXRpYxgOIAEoCBITCgticmVha19nbGFzcxgPIAEoCBIwCg1yZXZpZXdfd2l0aGluGBAgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEikKDnBheWxvYWRfZGlnZXN0GBEgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIiCgdwYXlsb2FkGBIgASgLMhEuYnJldmV0LnYxLlNlYWxlZBIWCg5rZXlfdGh1bWJwcmludBgTIAEoDBIeCgNydW4YFCABKAsyES5icmV2ZXQudjEuU2VhbGVkEhYKDnBvbGljeV92ZXJzaW9uGBUgASgEEi0KDHByZXNlbnRhdGlvbhgWIAEoDjIXLmJyZXZldC52MS5QcmVzZW50YXRpb24SLgoNc3RyZWFtX2V4cGlyeRgXIAEoDjIXLmJyZXZldC52MS5TdHJlYW1FeHBpcnkSKAoFZHJhaW4YGCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLQoKZXh0ZW5kX21heBgZIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJDCgtTdGFnZU9wZW5lZBIkCglhcHByb3ZlcnMYASADKAsyES5icmV2ZXQudjEuU2VhbGVkEg4KBnF1b3J1bRgCIAEoDSILCglIb2xkVGFrZW4iGwoMSG9sZFJlbGVhc2VkEgsKA2FsbBgBIAEoCCK8AgoIVm90ZUNhc3QSIQoEa2luZBgBIAEoDjITLmJyZXZldC52MS5Wb3RlS2luZBINCgVzdGFnZRgCIAEoDRIiCgdjb21tZW50GAMgASgLMhEuYnJldmV0LnYxLlNlYWxlZBI0ChFuYXJyb3dlZF9kdXJhdGlvbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIWCg5wb2xpY3lfdmVyc2lvbhgFIAEoBBIVCg1zZWVuX3JldmlzaW9uGAYgASgEEhoKEnBheWxvYWRfY29tbWl0bWVudBgHIAEoDBIRCglleHRlbnNpb24YCCABKAgSIwoIc2VsZWN0b3IYCSABKAsyES5icmV2ZXQudjEuU2VhbGVkEiEKBmdyb3VwcxgKIAMoCzIRLmJyZXZldC52MS5TZWFsZWQiNAoLVm90ZXNWb2lkZWQSDQoFdm90ZXMYASADKAQSFgoOcG9saWN5X3ZlcnNpb24YAiABKAQiPgoOU3RhZ2VFc2NhbGF0ZWQSDQoFc3RhZ2UYASABKA0SHQoCdG8YAiADKAsyES5icmV2ZXQudjEuU2VhbGVkIiYKEUVsZXZhdGlvbkFwcHJvdmVkEhEKCWF1dG9tYXRpYxgBIAEoCCKaAQoQRWxldmF0aW9uU3RhcnRlZBIkCgVjYXVzZRgBIAEoDjIVLmJyZXZldC52MS5TdGFydENhdXNlEjAKDHdpbmRvd19zdGFydBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2luZG93X2VuZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEQoPRWxldmF0aW9uRGVuaWVkIjgKEkVsZXZhdGlvbldpdGhkcmF3bhIiCgdjb21tZW50GAEgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJfCg9FbGV2YXRpb25MYXBzZWQSJAoFY2F1c2UYASABKA4yFS5icmV2ZXQudjEuTGFwc2VDYXVzZRImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiOgoQRWxldmF0aW9uRXhwaXJlZBImCgJhdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiEAoORWxldmF0aW9uRW5kZWQiXQoQRWxldmF0aW9uUmV2b2tlZBIlCgVjYXVzZRgBIAEoDjIWLmJyZXZldC52MS5SZXZva2VDYXVzZRIiCgdjb21tZW50GAIgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJnChJFeHRlbnNpb25SZXF1ZXN0ZWQSLgoKd2luZG93X2VuZBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIQoGcmVhc29uGAIgASgLMhEuYnJldmV0LnYxLlNlYWxlZCJDChFFbGV2YXRpb25FeHRlbmRlZBIuCgp3aW5kb3dfZW5kGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJACg9FeHRlbnNpb25DbG9zZWQSLQoFY2F1c2UYASABKA4yHi5icmV2ZXQudjEuRXh0ZW5zaW9uQ2xvc2VDYXVzZSKZAQoRRWxldmF0aW9uTmFycm93ZWQSLgoKd2luZG93X2VuZBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHbWV0aG9kcxgCIAMoCRIWCg5wb2xpY3lfdmVyc2lvbhgDIAEoBBIrCghkdXJhdGlvbhgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKUAQoLR3JhbnRJc3N1ZWQSDQoFZ3JhbnQYASABKAkSCwoDa2lkGAIgASgJEi8KC2V4cGlyZV90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghhdWRpZW5jZRgEIAEoCRIOCgZhY3RvcnMYBSADKAkSFgoOa2V5X3RodW1icHJpbnQYBiABKAwiKQoLUGF5bG9hZFVzZWQSGgoScGF5bG9hZF9jb21taXRtZW50GAEgASgMIjcKEUVsZXZhdGlvblJldmlld2VkEiIKB2NvbW1lbnQYASABKAsyES5icmV2ZXQudjEuU2VhbGVkIiUKDk9wZW5pbmdzRXJhc2VkEhMKC2NvbW1pdG1lbnRzGAEgAygMImcKFUxvZ1NlcnZpY2VMaXN0UmVxdWVzdBIWCg5hZnRlcl9yZXZpc2lvbhgBIAEoBBIRCglwYWdlX3NpemUYAiABKAUSEAoIYXVkaWVuY2UYAyABKAkSEQoJZWxldmF0aW9uGAQgASgJImkKFkxvZ1NlcnZpY2VMaXN0UmVzcG9uc2USJQoHcmVjb3JkcxgBIAMoCzIULmJyZXZldC52MS5Mb2dSZWNvcmQSKAoIcG9zaXRpb24YAiABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24iUQoWTG9nU2VydmljZVdhdGNoUmVxdWVzdBIlCgVhZnRlchgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhIQCghhdWRpZW5jZRgCIAEoCSJpChdMb2dTZXJ2aWNlV2F0Y2hSZXNwb25zZRIkCgZyZWNvcmQYASABKAsyFC5icmV2ZXQudjEuTG9nUmVjb3JkEigKCHBvc2l0aW9uGAIgASgLMhYuYnJldmV0LnYxLkxvZ1Bvc2l0aW9uIiAKHkxvZ1NlcnZpY2VHZXRDaGVja3BvaW50UmVxdWVzdCJ1Ch9Mb2dTZXJ2aWNlR2V0Q2hlY2twb2ludFJlc3BvbnNlEhIKCmNoZWNrcG9pbnQYASABKAkSFAoMdmVyaWZpZXJfa2V5GAIgASgJEigKCHBvc2l0aW9uGAMgASgLMhYuYnJldmV0LnYxLkxvZ1Bvc2l0aW9uImEKGUxvZ1NlcnZpY2VHZXRQcm9vZlJlcXVlc3QSEAoIcmV2aXNpb24YASABKAQSEAoIb2xkX3NpemUYAiABKAQSEQoJdHJlZV9zaXplGAMgASgEEg0KBWVwb2NoGAQgASgJIk0KGkxvZ1NlcnZpY2VHZXRQcm9vZlJlc3BvbnNlEg4KBmhhc2hlcxgBIAMoDBIRCgl0cmVlX3NpemUYAiABKAQSDAoEcm9vdBgDIAEoDCpcCgpFcG9jaENhdXNlEhsKF0VQT0NIX0NBVVNFX1VOU1BFQ0lGSUVEEAASFwoTRVBPQ0hfQ0FVU0VfQ1JFQVRFRBABEhgKFEVQT0NIX0NBVVNFX1JFU1RPUkVEEAIqXAoKS2V5UHVycG9zZRIbChdLRVlfUFVSUE9TRV9VTlNQRUNJRklFRBAAEhUKEUtFWV9QVVJQT1NFX0dSQU5UEAESGgoWS0VZX1BVUlBPU0VfQ0hFQ0tQT0lOVBACKqwBCgpTdGFydENhdXNlEhsKF1NUQVJUX0NBVVNFX1VOU1BFQ0lGSUVEEAASHgoaU1RBUlRfQ0FVU0VfQ0FMTEVSX1dBSVRJTkcQARITCg9TVEFSVF9DQVVTRV9VU0UQAhIUChBTVEFSVF9DQVVTRV9USU1FEAMSGQoVU1RBUlRfQ0FVU0VfUkVRVUVTVEVSEAQSGwoXU1RBUlRfQ0FVU0VfQlJFQUtfR0xBU1MQBSpjCgpMYXBzZUNhdXNlEhsKF0xBUFNFX0NBVVNFX1VOU1BFQ0lGSUVEEAASGwoXTEFQU0VfQ0FVU0VfTk9UX0RFQ0lERUQQARIbChdMQVBTRV9DQVVTRV9OT1RfU1RBUlRFRBACKnoKC1Jldm9rZUNhdXNlEhwKGFJFVk9LRV9DQVVTRV9VTlNQRUNJRklFRBAAEhoKFlJFVk9LRV9DQVVTRV9SRVFVRVNURUQQARIXChNSRVZPS0VfQ0FVU0VfUE9MSUNZEAISGAoUUkVWT0tFX0NBVVNFX1JFU1RPUkUQAyrxAQoTRXh0ZW5zaW9uQ2xvc2VDYXVzZRIlCiFFWFRFTlNJT05fQ0xPU0VfQ0FVU0VfVU5TUEVDSUZJRUQQABIgChxFWFRFTlNJT05fQ0xPU0VfQ0FVU0VfREVOSUVEEAESIAocRVhURU5TSU9OX0NMT1NFX0NBVVNFX0xBUFNFRBACEiMKH0VYVEVOU0lPTl9DTE9TRV9DQVVTRV9XSVRIRFJBV04QAxIgChxFWFRFTlNJT05fQ0xPU0VfQ0FVU0VfUE9MSUNZEAQSKAokRVhURU5TSU9OX0NMT1NFX0NBVVNFX0VMRVZBVElPTl9PVkVSEAUy7AIKCkxvZ1NlcnZpY2USSwoETGlzdBIgLmJyZXZldC52MS5Mb2dTZXJ2aWNlTGlzdFJlcXVlc3QaIS5icmV2ZXQudjEuTG9nU2VydmljZUxpc3RSZXNwb25zZRJQCgVXYXRjaBIhLmJyZXZldC52MS5Mb2dTZXJ2aWNlV2F0Y2hSZXF1ZXN0GiIuYnJldmV0LnYxLkxvZ1NlcnZpY2VXYXRjaFJlc3BvbnNlMAESZgoNR2V0Q2hlY2twb2ludBIpLmJyZXZldC52MS5Mb2dTZXJ2aWNlR2V0Q2hlY2twb2ludFJlcXVlc3QaKi5icmV2ZXQudjEuTG9nU2VydmljZUdldENoZWNrcG9pbnRSZXNwb25zZRJXCghHZXRQcm9vZhIkLmJyZXZldC52MS5Mb2dTZXJ2aWNlR2V0UHJvb2ZSZXF1ZXN0GiUuYnJldmV0LnYxLkxvZ1NlcnZpY2VHZXRQcm9vZlJlc3BvbnNlYgZwcm90bzM", [file_brevet_v1_elevation, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * An entry as it is stored and sent.
@@ -25,7 +25,8 @@ export const file_brevet_v1_log: GenFile = /*@__PURE__*/
  */
 export type LogRecord = Message<"brevet.v1.LogRecord"> & {
   /**
-   * A serialized LogEntry. The Merkle tree's leaf hash is SHA-256(0x00 || entry) (RFC 6962): never re-serialize.
+   * A serialized LogEntry; empty where the reader may not read it. The Merkle tree's leaf hash is SHA-256(0x00 || entry)
+   * (RFC 6962): never re-serialize.
    *
    * @generated from field: bytes entry = 1;
    */
@@ -37,6 +38,20 @@ export type LogRecord = Message<"brevet.v1.LogRecord"> & {
    * @generated from field: repeated brevet.v1.Opening openings = 2;
    */
   openings: Opening[];
+
+  /**
+   * The entry's.
+   *
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+
+  /**
+   * The entry's leaf hash; stands for an entry that is empty.
+   *
+   * @generated from field: bytes leaf_hash = 4;
+   */
+  leafHash: Uint8Array;
 };
 
 /**
@@ -109,7 +124,8 @@ export type LogEntry = Message<"brevet.v1.LogEntry"> & {
   epoch: string;
 
   /**
-   * 1 for the first entry, without gaps.
+   * 1 for the first entry, without gaps. Goes on across epochs: the first of a restored epoch is `previous_revision` + 1,
+   * and what was lost may exist under the same revision in the old epoch.
    *
    * @generated from field: uint64 revision = 2;
    */
@@ -137,7 +153,7 @@ export type LogEntry = Message<"brevet.v1.LogEntry"> & {
   actor: string;
 
   /**
-   * The idempotency id of the call that led here; empty for none.
+   * The idempotency id of the call that led here, random, never derived from content; empty for none.
    *
    * @generated from field: string request_id = 6;
    */
@@ -343,10 +359,10 @@ export type LogEntry = Message<"brevet.v1.LogEntry"> & {
     /**
      * An asked-for extension will not come.
      *
-     * @generated from field: brevet.v1.ExtensionRefused extension_refused = 56;
+     * @generated from field: brevet.v1.ExtensionClosed extension_closed = 56;
      */
-    value: ExtensionRefused;
-    case: "extensionRefused";
+    value: ExtensionClosed;
+    case: "extensionClosed";
   } | {
     /**
      * A policy change cut a live elevation.
@@ -423,6 +439,20 @@ export type EpochOpened = Message<"brevet.v1.EpochOpened"> & {
    * @generated from field: uint32 format = 3;
    */
   format: number;
+
+  /**
+   * The last revision of the epoch before that this one goes on from; 0 for the first epoch.
+   *
+   * @generated from field: uint64 previous_revision = 4;
+   */
+  previousRevision: bigint;
+
+  /**
+   * Root hash of the tree at that revision; empty for the first epoch.
+   *
+   * @generated from field: bytes previous_root = 5;
+   */
+  previousRoot: Uint8Array;
 };
 
 /**
@@ -544,58 +574,44 @@ export type PolicyProposed = Message<"brevet.v1.PolicyProposed"> & {
   proposal: string;
 
   /**
-   * SHA-256 of the document.
-   *
-   * @generated from field: bytes digest = 2;
-   */
-  digest: Uint8Array;
-
-  /**
    * The YAML.
    *
-   * @generated from field: brevet.v1.Sealed document = 3;
+   * @generated from field: brevet.v1.Sealed document = 2;
    */
   document?: Sealed | undefined;
 
   /**
-   * SHA-256 of the descriptors; empty for none.
-   *
-   * @generated from field: bytes descriptors_digest = 4;
-   */
-  descriptorsDigest: Uint8Array;
-
-  /**
    * Serialized FileDescriptorSet.
    *
-   * @generated from field: brevet.v1.Sealed descriptors = 5;
+   * @generated from field: brevet.v1.Sealed descriptors = 3;
    */
   descriptors?: Sealed | undefined;
 
   /**
    * Version that it was made against.
    *
-   * @generated from field: uint64 base_version = 6;
+   * @generated from field: uint64 base_version = 4;
    */
   baseVersion: bigint;
 
   /**
    * The author's words.
    *
-   * @generated from field: brevet.v1.Sealed comment = 7;
+   * @generated from field: brevet.v1.Sealed comment = 5;
    */
   comment?: Sealed | undefined;
 
   /**
    * Approvals that it needs.
    *
-   * @generated from field: uint32 quorum = 8;
+   * @generated from field: uint32 quorum = 6;
    */
   quorum: number;
 
   /**
    * To be evaluated beside the current one only.
    *
-   * @generated from field: bool shadow = 9;
+   * @generated from field: bool shadow = 7;
    */
   shadow: boolean;
 };
@@ -649,37 +665,30 @@ export type PolicyApplied = Message<"brevet.v1.PolicyApplied"> & {
   version: bigint;
 
   /**
-   * SHA-256 of the document.
-   *
-   * @generated from field: bytes digest = 3;
-   */
-  digest: Uint8Array;
-
-  /**
    * The YAML; of a seed, otherwise with the proposal.
    *
-   * @generated from field: brevet.v1.Sealed document = 4;
+   * @generated from field: brevet.v1.Sealed document = 3;
    */
   document?: Sealed | undefined;
 
   /**
    * Serialized FileDescriptorSet; of a seed, otherwise with the proposal.
    *
-   * @generated from field: brevet.v1.Sealed descriptors = 5;
+   * @generated from field: brevet.v1.Sealed descriptors = 4;
    */
   descriptors?: Sealed | undefined;
 
   /**
    * Id of the author; empty for a seed.
    *
-   * @generated from field: string author = 6;
+   * @generated from field: string author = 5;
    */
   author: string;
 
   /**
    * Evaluated beside the current one only.
    *
-   * @generated from field: bool shadow = 7;
+   * @generated from field: bool shadow = 6;
    */
   shadow: boolean;
 };
@@ -733,11 +742,11 @@ export type ElevationRequested = Message<"brevet.v1.ElevationRequested"> & {
   methods: string[];
 
   /**
-   * CEL that every call has to meet.
+   * CEL that every call has to meet; absent for none.
    *
-   * @generated from field: string condition = 6;
+   * @generated from field: brevet.v1.Sealed condition = 6;
    */
-  condition: string;
+  condition?: Sealed | undefined;
 
   /**
    * The requester's words.
@@ -810,11 +819,11 @@ export type ElevationRequested = Message<"brevet.v1.ElevationRequested"> & {
   reviewWithin?: Duration | undefined;
 
   /**
-   * SHA-256 of the bound payload.
+   * SHA-256 of the bound payload; absent for none.
    *
-   * @generated from field: bytes payload_digest = 17;
+   * @generated from field: brevet.v1.Sealed payload_digest = 17;
    */
-  payloadDigest: Uint8Array;
+  payloadDigest?: Sealed | undefined;
 
   /**
    * The payload, for the approvers.
@@ -831,11 +840,11 @@ export type ElevationRequested = Message<"brevet.v1.ElevationRequested"> & {
   keyThumbprint: Uint8Array;
 
   /**
-   * The run.
+   * The run; absent for none.
    *
-   * @generated from field: string run = 20;
+   * @generated from field: brevet.v1.Sealed run = 20;
    */
-  run: string;
+  run?: Sealed | undefined;
 
   /**
    * Version in force.
@@ -993,11 +1002,11 @@ export type VoteCast = Message<"brevet.v1.VoteCast"> & {
   seenRevision: bigint;
 
   /**
-   * The payload that the voter saw.
+   * Commitment of ElevationRequested.payload_digest, whose value is that of the payload that the voter saw; empty for none.
    *
-   * @generated from field: bytes payload_digest = 7;
+   * @generated from field: bytes payload_commitment = 7;
    */
-  payloadDigest: Uint8Array;
+  payloadCommitment: Uint8Array;
 
   /**
    * For an extension of an ACTIVE elevation, not for the elevation itself.
@@ -1005,6 +1014,20 @@ export type VoteCast = Message<"brevet.v1.VoteCast"> & {
    * @generated from field: bool extension = 8;
    */
   extension: boolean;
+
+  /**
+   * The entry among the stage's approvers that gave the right: a name or a group.
+   *
+   * @generated from field: brevet.v1.Sealed selector = 9;
+   */
+  selector?: Sealed | undefined;
+
+  /**
+   * Those of the voter's groups that are approvers of this stage.
+   *
+   * @generated from field: repeated brevet.v1.Sealed groups = 10;
+   */
+  groups: Sealed[];
 };
 
 /**
@@ -1304,18 +1327,25 @@ export const ElevationExtendedSchema: GenMessage<ElevationExtended> = /*@__PURE_
   messageDesc(file_brevet_v1_log, 27);
 
 /**
- * The extension will not come; the window keeps its end.
+ * The extension will not come; the window keeps its end. The final entry of an elevation with an open extension implies
+ * this one with ELEVATION_OVER.
  *
- * @generated from message brevet.v1.ExtensionRefused
+ * @generated from message brevet.v1.ExtensionClosed
  */
-export type ExtensionRefused = Message<"brevet.v1.ExtensionRefused"> & {
+export type ExtensionClosed = Message<"brevet.v1.ExtensionClosed"> & {
+  /**
+   * Why.
+   *
+   * @generated from field: brevet.v1.ExtensionCloseCause cause = 1;
+   */
+  cause: ExtensionCloseCause;
 };
 
 /**
- * Describes the message brevet.v1.ExtensionRefused.
- * Use `create(ExtensionRefusedSchema)` to create a new message.
+ * Describes the message brevet.v1.ExtensionClosed.
+ * Use `create(ExtensionClosedSchema)` to create a new message.
  */
-export const ExtensionRefusedSchema: GenMessage<ExtensionRefused> = /*@__PURE__*/
+export const ExtensionClosedSchema: GenMessage<ExtensionClosed> = /*@__PURE__*/
   messageDesc(file_brevet_v1_log, 28);
 
 /**
@@ -1325,14 +1355,14 @@ export const ExtensionRefusedSchema: GenMessage<ExtensionRefused> = /*@__PURE__*
  */
 export type ElevationNarrowed = Message<"brevet.v1.ElevationNarrowed"> & {
   /**
-   * The new first instant after the window.
+   * The new first instant after the window; absent: unchanged.
    *
    * @generated from field: google.protobuf.Timestamp window_end = 1;
    */
   windowEnd?: Timestamp | undefined;
 
   /**
-   * Methods still covered.
+   * Methods still covered: all of them, never none (it is REVOKED then).
    *
    * @generated from field: repeated string methods = 2;
    */
@@ -1344,6 +1374,13 @@ export type ElevationNarrowed = Message<"brevet.v1.ElevationNarrowed"> & {
    * @generated from field: uint64 policy_version = 3;
    */
   policyVersion: bigint;
+
+  /**
+   * The new length of a window that has not started; absent: unchanged.
+   *
+   * @generated from field: google.protobuf.Duration duration = 4;
+   */
+  duration?: Duration | undefined;
 };
 
 /**
@@ -1388,11 +1425,18 @@ export type GrantIssued = Message<"brevet.v1.GrantIssued"> & {
   audience: string;
 
   /**
-   * Ids of the principals acting, outermost last, for a chain.
+   * Ids of the principals acting, for a chain: the first caller first, the presenting delegate last.
    *
    * @generated from field: repeated string actors = 5;
    */
   actors: string[];
+
+  /**
+   * Thumbprint (RFC 7638) of the key that it is bound to; empty for none.
+   *
+   * @generated from field: bytes key_thumbprint = 6;
+   */
+  keyThumbprint: Uint8Array;
 };
 
 /**
@@ -1409,11 +1453,11 @@ export const GrantIssuedSchema: GenMessage<GrantIssued> = /*@__PURE__*/
  */
 export type PayloadUsed = Message<"brevet.v1.PayloadUsed"> & {
   /**
-   * SHA-256 of the request.
+   * Commitment of ElevationRequested.payload_digest, whose value is that of the request.
    *
-   * @generated from field: bytes payload_digest = 1;
+   * @generated from field: bytes payload_commitment = 1;
    */
-  payloadDigest: Uint8Array;
+  payloadCommitment: Uint8Array;
 };
 
 /**
@@ -1486,7 +1530,7 @@ export type LogServiceListRequest = Message<"brevet.v1.LogServiceListRequest"> &
   pageSize: number;
 
   /**
-   * Only of this audience.
+   * Only of this audience; empty: all.
    *
    * @generated from field: string audience = 3;
    */
@@ -1549,7 +1593,7 @@ export type LogServiceWatchRequest = Message<"brevet.v1.LogServiceWatchRequest">
   after?: LogPosition | undefined;
 
   /**
-   * Only of this audience.
+   * Only of this audience; empty: all.
    *
    * @generated from field: string audience = 2;
    */
@@ -1667,6 +1711,13 @@ export type LogServiceGetProofRequest = Message<"brevet.v1.LogServiceGetProofReq
    * @generated from field: uint64 tree_size = 3;
    */
   treeSize: bigint;
+
+  /**
+   * Of this epoch's tree; empty: the current one's.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
 };
 
 /**
@@ -1732,7 +1783,8 @@ export const EpochCause = {
   CREATED: 1,
 
   /**
-   * Restored from a backup; everything active is revoked by the entries that follow.
+   * Restored from a backup. What was open, PENDING, SCHEDULED and ACTIVE alike, becomes REVOKED (REVOKE_CAUSE_RESTORE) by
+   * the entries that follow.
    *
    * @generated from enum value: EPOCH_CAUSE_RESTORED = 2;
    */
@@ -1945,14 +1997,77 @@ export const RevokeCauseSchema: GenEnum<RevokeCause> = /*@__PURE__*/
   enumDesc(file_brevet_v1_log, 4);
 
 /**
- * Reading the log. Role auditor (or admin) of the audience for its entries, of any audience for entries of none.
- * Openings of personal fields are sent only to those roles.
+ * Why an extension will not come.
+ *
+ * @generated from enum brevet.v1.ExtensionCloseCause
+ */
+export const ExtensionCloseCause = {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * An approver said no.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_DENIED = 1;
+   */
+  DENIED: 1,
+
+  /**
+   * Nobody decided in time.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_LAPSED = 2;
+   */
+  LAPSED: 2,
+
+  /**
+   * The requester took it back.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_WITHDRAWN = 3;
+   */
+  WITHDRAWN: 3,
+
+  /**
+   * A policy change.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_POLICY = 4;
+   */
+  POLICY: 4,
+
+  /**
+   * The elevation became final.
+   *
+   * @generated from enum value: EXTENSION_CLOSE_CAUSE_ELEVATION_OVER = 5;
+   */
+  ELEVATION_OVER: 5,
+} as const;
+
+/**
+ * Why an extension will not come.
+ *
+ * @generated from enum brevet.v1.ExtensionCloseCause
+ */
+export type ExtensionCloseCause = (typeof ExtensionCloseCause)[keyof typeof ExtensionCloseCause] | UnknownEnum;
+
+/**
+ * Describes the enum brevet.v1.ExtensionCloseCause.
+ */
+export const ExtensionCloseCauseSchema: GenEnum<ExtensionCloseCause> = /*@__PURE__*/
+  enumDesc(file_brevet_v1_log, 5);
+
+/**
+ * Reading the log. An auditor or admin reads the entries of the audiences in which they have the role, with openings, and
+ * those of no audience, without openings unless they have the role in every audience. All other entries come as hashes,
+ * so that anyone with a role can rebuild the tree. PERMISSION_DENIED (ROLE_REQUIRED) without any role.
  *
  * @generated from service brevet.v1.LogService
  */
 export const LogService: GenService<{
   /**
-   * Entries, oldest first.
+   * Entries, oldest first. Fewer than `page_size` means that the log ends at `position`.
    *
    * @generated from rpc brevet.v1.LogService.List
    */
@@ -1963,7 +2078,8 @@ export const LogService: GenService<{
   },
   /**
    * Entries behind a position, then new ones as they come, until cancelled. OUT_OF_RANGE for a position beyond the log
-   * or of another epoch.
+   * or of another epoch. A heartbeat comes at least every 15 seconds. Ends with UNAVAILABLE when the authority drains:
+   * connect again behind the last position.
    *
    * @generated from rpc brevet.v1.LogService.Watch
    */
@@ -1983,7 +2099,8 @@ export const LogService: GenService<{
     output: typeof LogServiceGetCheckpointResponseSchema;
   },
   /**
-   * An inclusion or consistency proof (RFC 6962). Anyone with an identity. OUT_OF_RANGE beyond the log.
+   * An inclusion or consistency proof (RFC 6962); an entry's leaf index is its revision − 1. Anyone with an identity.
+   * OUT_OF_RANGE beyond the log.
    *
    * @generated from rpc brevet.v1.LogService.GetProof
    */
