@@ -1,4 +1,5 @@
 // audit: what the log says, entry by entry, and that it is whole, from a live authority or from an export.
+import { isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
 import { createInterface } from "node:readline";
 import { verifyLog } from "@brevet/authority/log";
@@ -26,13 +27,14 @@ export function auditCommand({ output, end }: CommandContext): Command {
     .action(async (options: { file?: string }, command: Command) => {
       const report = options.file === undefined ? await verifyLive(await connectionOf(command)) : await verifyLog(recordsOf(options.file));
       const root = Buffer.from(report.root).toString("base64");
+      const unread = report.unread === 0n ? "" : `, ${report.unread} of them as hashes only`;
       const text = report.ok
-        ? `The log verifies: ${report.entries} entries, root ${root}.`
+        ? `The log verifies: ${report.entries} entries${unread}, root ${root}.`
         : [
-            `The log does NOT verify (${report.entries} entries read):`,
+            `The log does NOT verify (${report.entries} entries${unread}):`,
             ...report.problems.map(({ revision, problem }) => `  revision ${revision}: ${problem}`),
           ].join("\n");
-      output.answer(text, { ok: report.ok, entries: report.entries, root, problems: report.problems });
+      output.answer(text, { ok: report.ok, entries: report.entries, unread: report.unread, root, problems: report.problems });
       if (!report.ok) end(exitStatus.no);
     });
   return new Command("audit").description("the log").addCommand(listCommand(output)).addCommand(verify);
@@ -67,7 +69,11 @@ function listCommand(output: Output): Command {
 /** Revision, time, event, elevation, who by pseudonymous id, and the texts that this reader may see. */
 function entryLine(entry: LogEntry, record: LogRecord): string {
   const time = entry.time === undefined ? "" : timestampDate(entry.time).toISOString();
-  const texts = record.openings.map(({ value }) => Buffer.from(value).toString("utf8")).filter((text) => text.length <= 200);
+  // Payloads and digests are not for the terminal.
+  const texts = record.openings
+    .filter(({ value }) => isUtf8(value))
+    .map(({ value }) => Buffer.from(value).toString("utf8"))
+    .filter((text) => text.length <= 200);
   return [entry.revision, time, entry.event.case ?? "unknown", entry.elevation, entry.actor, ...texts.map((text) => JSON.stringify(text))]
     .filter((part) => part !== "")
     .join("  ");
