@@ -105,7 +105,7 @@ export class Decider {
     if (stale !== undefined) return settle(policy, stale);
     const { open, ended } = knowledge.elevationsOf(principal.name);
     const shown = this.#grants.show(knowledge, call.grants, { method, principal, peer: call.peer, nowMs, errorMs });
-    if (call.request === undefined && (needsRequest(compiled, method, open) || needsRequest(compiled, method, shown.ahead.flat()))) {
+    if (call.request === undefined && wantsRequest(compiled, method, open, shown)) {
       if (!call.requestStream) return WANTED;
       const problem = "a condition on the request of a method that takes a stream of them";
       return settle(policy, refuse("POLICY_MISCONFIGURED", { problem }, principal));
@@ -237,6 +237,10 @@ function staleness(knowledge: Knowledge, policy: KnownPolicy, now: TimeEstimate,
   if (silentMs <= afterMs && now.errorMs <= MAX_ERROR_MS) return undefined;
   if (then === "known" && silentMs <= atMostMs) return undefined;
   return { ...refuse("POLICY_STALE", { staleSince: isoTime(knowledge.heardMs) }, principal), retryDelayMs: STALE_RETRY_MS };
+}
+
+function wantsRequest(policy: KnownPolicy["compiled"], method: string, open: readonly Elevation[], shown: Shown): boolean {
+  return needsRequest(policy, method, open) || (shown.ahead.length > 0 && needsRequest(policy, method, shown.ahead.flat()));
 }
 
 function requestFacts(request: Uint8Array, bound: boolean): Pick<CallFacts, "request" | "payloadDigest"> {

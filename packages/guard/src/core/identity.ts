@@ -34,6 +34,7 @@ interface Checked {
 export class Identities {
   readonly #authorityAudience: string;
   readonly #limit: FailureLimit;
+  /** By the value of `authorization`. */
   readonly #checked = new BoundedMap<string, Checked>(MAX_TOKENS);
   readonly #refused = new BoundedMap<string, Checked>(MAX_REFUSED);
   readonly #waiting = new Map<string, Promise<Checked>>();
@@ -57,15 +58,16 @@ export class Identities {
     const [header, ...more] = call.authorization;
     if (header === undefined) return this.#fromCertificate(policy, call, nowMs);
     if (more.length > 0) return failed("IDENTITY_MALFORMED", { problem: "authorization was sent more than once" });
-    const token = bearer(header);
-    if (token === undefined) return failed("IDENTITY_MALFORMED", { problem: "authorization is not one Bearer token" });
-    const known = this.#checked.get(token) ?? this.#refused.get(token);
+    // By the whole value, which has the token in it: cutting it out on every call would cost as much as the rest of the decision.
+    const known = this.#checked.get(header) ?? this.#refused.get(header);
     if (known !== undefined) return judgeTimes(known, nowMs);
-    return this.#firstLook(knowledge, policy, token, call.peer, nowMs);
+    return this.#firstLook(knowledge, policy, header, call.peer, nowMs);
   }
 
-  #firstLook(knowledge: Knowledge, policy: KnownPolicy, token: string, peer: string, nowMs: number): Identified | Promise<Identified> {
-    const waiting = this.#waiting.get(token);
+  #firstLook(knowledge: Knowledge, policy: KnownPolicy, header: string, peer: string, nowMs: number): Identified | Promise<Identified> {
+    const token = bearer(header);
+    if (token === undefined) return failed("IDENTITY_MALFORMED", { problem: "authorization is not one Bearer token" });
+    const waiting = this.#waiting.get(header);
     if (waiting !== undefined) return waiting.then((checked) => judgeTimes(checked, nowMs));
     const waitMs = this.#limit.waitMs(peer, nowMs);
     if (waitMs > 0) return tooMany(waitMs);
@@ -81,17 +83,17 @@ export class Identities {
       return { ok: false, refusal: { ...refuse("KEYS_UNAVAILABLE", { issuer: issuer.issuer }), retryDelayMs: BUSY_RETRY_MS } };
     if (this.#waiting.size >= MAX_WAITING) return tooMany(BUSY_RETRY_MS);
     const check = this.#check(policy, issuer, issuer.keys, token, form.claims);
-    this.#waiting.set(token, check);
+    this.#waiting.set(header, check);
     return check.then(
       (checked) => {
-        this.#waiting.delete(token);
+        this.#waiting.delete(header);
         if (!checked.outcome.ok) this.#limit.failed(peer, nowMs);
         if (this.#keys === knowledge.keys && this.#policy === policy)
-          (checked.outcome.ok ? this.#checked : this.#refused).set(token, checked);
+          (checked.outcome.ok ? this.#checked : this.#refused).set(header, checked);
         return judgeTimes(checked, nowMs);
       },
       (error: unknown) => {
-        this.#waiting.delete(token);
+        this.#waiting.delete(header);
         throw error;
       },
     );

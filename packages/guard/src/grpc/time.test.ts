@@ -17,7 +17,7 @@ for (const hours of [0, 7, -7, 24 * 400]) {
     for (;;) {
       const before = at.authority.nowMs();
       const answer = await at.service.call("Refund", { authorization });
-      if (answer.code !== Number(status.OK)) {
+      if (answer.code > 0) {
         assert.equal(answer.status.reason, "ELEVATION_EXPIRED");
         assert.equal(answer.status.metadata.expiredAt, new Date(endMs).toISOString());
         assert.ok(at.authority.nowMs() - endMs < 100);

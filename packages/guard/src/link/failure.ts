@@ -23,11 +23,16 @@ export function failureOf(error: unknown, authority: string): Failure {
   return { cause, fix: fixOf(code, reason, authority), code, ...(reason === undefined ? {} : { reason }) };
 }
 
+/** Whether nothing was answered: the connection could not be made, or broke. */
+export function isBroken(code: Code): boolean {
+  return code === Code.Unavailable || code === Code.Canceled || code === Code.Aborted;
+}
+
 function fixOf(code: Code, reason: ReasonName | undefined, authority: string): string {
   if (reason === "ROLE_REQUIRED") return "list this guard's principal under `guards` in the policy of its audience, and apply it";
   if (reason !== undefined) return catalogue[reason].operatorRemedy;
   if (code === Code.Unauthenticated) return "give the guard an identity token whose audience is the authority's";
-  if (code === Code.Unavailable) return `start the authority, or correct its address (${authority}) or the TLS settings`;
+  if (isBroken(code)) return `start the authority, or correct its address (${authority}) or the TLS settings`;
   if (code === Code.Unimplemented) return `${authority} answers, but is no Brevet authority: correct the address`;
   return "look at the authority's log at this time";
 }

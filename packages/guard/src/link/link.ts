@@ -14,7 +14,7 @@ import type { Knowledge } from "../core/knowledge.ts";
 import type { GuardLogger } from "../log/logger.ts";
 import { type Connection, type ConnectionOptions, connect } from "./connection.ts";
 import type { DecisionLog } from "./decisions.ts";
-import { failureOf } from "./failure.ts";
+import { failureOf, isBroken } from "./failure.ts";
 import { Intake } from "./intake.ts";
 import { Outbox } from "./outbox.ts";
 
@@ -108,7 +108,7 @@ export class Link {
         return { ok: false, reason: "AUTHORITY_UNREACHABLE", problem: "the authority answered nothing" };
       } catch (error) {
         const failure = failureOf(error, this.#options.authority);
-        if (failure.code === Code.Unavailable && failure.reason === undefined && attempt === 0) continue;
+        if (isBroken(failure.code) && failure.reason === undefined && attempt === 0 && !this.#abort.signal.aborted) continue;
         const { reason } = failure;
         if (reason !== undefined && (reason.startsWith("ELEVATION_") || reason === "GRANT_PAYLOAD_MISMATCH"))
           return { ok: false, reason, problem: catalogue[reason].what };

@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { newId } from "@brevet/protocol";
+import { DecisionLog } from "./decisions.ts";
+
+const permit = { method: "a.B/C", principal: "user:sam@acme.test", elevation: "elv_1", nowMs: 1000.25, policyVersion: 1n, callStatus: 0 };
+const denial = {
+  decisionId: "dec_1",
+  method: "a.B/C",
+  principal: "",
+  elevation: "",
+  reason: "IDENTITY_MISSING",
+  nowMs: 1000.75,
+  policyVersion: 1n,
+  traceId: "",
+  status: new Uint8Array(0),
+  headersSeen: ["te"],
+  permitted: false,
+} as const;
+
+test("permits are counted per elevation, method and status; denials come one by one", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  for (let i = 0; i < 5; i += 1) log.permitted({ ...permit, nowMs: 1000 + i });
+  log.permitted({ ...permit, callStatus: 5 });
+  log.permitted({ ...permit, elevation: "elv_2" });
+  log.denied(denial);
+  log.denied({ ...denial, decisionId: "dec_2" });
+  const batch = log.take();
+  assert.deepEqual(
+    batch?.decisions.map(({ permitted, elevation, callStatus, count }) => [permitted, elevation, callStatus, count]),
+    [
+      [false, "", 0, 1n],
+      [false, "", 0, 1n],
+      [true, "elv_1", 0, 5n],
+      [true, "elv_1", 5, 1n],
+      [true, "elv_2", 0, 1n],
+    ],
+  );
+  assert.equal(log.take(), undefined);
+});
+
+test("what does not fit is counted, and the count is told once", () => {
+  const log = new DecisionLog({ audience: "a", newId, maxRecords: 3 });
+  for (let i = 0; i < 10; i += 1) log.denied({ ...denial, decisionId: `dec_${i}` });
+  log.permitted(permit);
+  const batch = log.take();
+  assert.equal(batch?.decisions.length, 3);
+  assert.equal(batch?.dropped, 8n);
+  log.denied(denial);
+  assert.equal(log.take()?.dropped, 0n);
+});
+
+test("many decisions go in batches, none twice and none lost", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  for (let i = 0; i < 1200; i += 1) log.denied({ ...denial, decisionId: `dec_${i}` });
+  const ids: string[] = [];
+  for (let batch = log.take(); batch !== undefined; batch = log.take()) {
+    assert.ok(batch.decisions.length <= 500);
+    ids.push(...batch.decisions.map(({ decisionId }) => decisionId));
+  }
+  assert.equal(ids.length, 1200);
+  assert.equal(new Set(ids).size, 1200);
+});
+
+test("an anonymous count names nobody", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  log.permitted({ ...permit, elevation: "" });
+  assert.equal(log.take()?.decisions[0]?.principal, "");
+});
