@@ -121,6 +121,19 @@ test("a condition reads the very bytes of the request, and lets exactly those th
   assert.equal(at.service.handled.length, 1);
 });
 
+test("a server stream is judged on its one request; a stream of requests that would have to be judged one by one is refused", async () => {
+  await using at = await scene();
+  const methods = ["Watch", "Import", "Chat"].map((name) => `test.v1.Ledger/${name}`);
+  at.authority.elevate({ entitlement: "streams", methods, condition: "request.amount_cents <= 5" });
+  await at.authority.settled();
+  const authorization = await at.as();
+  assert.equal((await at.service.call("Watch", { authorization }, requestOf(5))).code, status.OK);
+  assert.equal((await at.service.call("Watch", { authorization }, requestOf(6))).status.reason, "CONDITION_NOT_MET");
+  for (const method of ["Import", "Chat"] satisfies MethodName[])
+    assert.equal((await at.service.call(method, { authorization }, requestOf(1))).status.reason, "POLICY_MISCONFIGURED");
+  assert.equal(at.service.handled.length, 1);
+});
+
 test("a call that closes without a request is refused where a condition needs one", async () => {
   await using at = await scene();
   at.authority.elevate({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"] });
