@@ -36,6 +36,13 @@ export interface PermittedCall {
   readonly callStatus: number;
 }
 
+/** Permits of one elevation, method and status: the first, the last, and how many. Plain numbers, since every call counts here. */
+interface Permits {
+  readonly first: PermittedCall;
+  lastMs: number;
+  count: number;
+}
+
 const MAX_RECORDS = 2000;
 const BATCH_RECORDS = 500;
 
@@ -46,7 +53,7 @@ export class DecisionLog {
   readonly #max: number;
   #records: DecisionRecord[] = [];
   /** By elevation, method and status. */
-  readonly #permits = new Map<string, Map<string, Map<number, DecisionRecord>>>();
+  readonly #permits = new Map<string, Map<string, Map<number, Permits>>>();
   #permitRecords = 0;
   #dropped = 0n;
 
@@ -87,10 +94,10 @@ export class DecisionLog {
   }
 
   permitted(call: PermittedCall): void {
-    const record = this.#permits.get(call.elevation)?.get(call.method)?.get(call.callStatus);
-    if (record !== undefined) {
-      record.count += 1n;
-      record.lastTime = timestampFromMs(Math.round(call.nowMs));
+    const known = this.#permits.get(call.elevation)?.get(call.method)?.get(call.callStatus);
+    if (known !== undefined) {
+      known.count += 1;
+      known.lastMs = call.nowMs;
       return;
     }
     if (this.size >= this.#max) {
@@ -98,30 +105,17 @@ export class DecisionLog {
       return;
     }
     this.#permitRecords += 1;
-    const methods = inner(this.#permits, call.elevation, () => new Map<string, Map<number, DecisionRecord>>());
-    inner(methods, call.method, () => new Map<number, DecisionRecord>()).set(
-      call.callStatus,
-      create(DecisionRecordSchema, {
-        decisionId: this.#newId("dec"),
-        audience: this.#audience,
-        method: call.method,
-        // Without an elevation the record counts the calls of many.
-        principal: call.elevation === "" ? "" : call.principal,
-        permitted: true,
-        elevation: call.elevation,
-        time: timestampFromMs(Math.round(call.nowMs)),
-        lastTime: timestampFromMs(Math.round(call.nowMs)),
-        policyVersion: call.policyVersion,
-        count: 1n,
-        callStatus: call.callStatus,
-      }),
-    );
+    const methods = inner(this.#permits, call.elevation, () => new Map<string, Map<number, Permits>>());
+    const statuses = inner(methods, call.method, () => new Map<number, Permits>());
+    statuses.set(call.callStatus, { first: call, lastMs: call.nowMs, count: 1 });
   }
 
   /** The next batch, taken out; undefined when there is nothing to tell. */
   take(): DecisionBatch | undefined {
     if (this.size === 0 && this.#dropped === 0n) return undefined;
-    const permits = [...this.#permits.values()].flatMap((methods) => [...methods.values()].flatMap((records) => [...records.values()]));
+    const permits = [...this.#permits.values()].flatMap((methods) =>
+      [...methods.values()].flatMap((statuses) => [...statuses.values()].map((each) => this.#recordOf(each))),
+    );
     this.#permits.clear();
     this.#permitRecords = 0;
     const all = [...this.#records, ...permits];
@@ -129,6 +123,23 @@ export class DecisionLog {
     const batch = create(DecisionBatchSchema, { decisions: all.slice(0, BATCH_RECORDS), dropped: this.#dropped });
     this.#dropped = 0n;
     return batch;
+  }
+
+  #recordOf({ first, lastMs, count }: Permits): DecisionRecord {
+    return create(DecisionRecordSchema, {
+      decisionId: this.#newId("dec"),
+      audience: this.#audience,
+      method: first.method,
+      // Without an elevation the record counts the calls of many.
+      principal: first.elevation === "" ? "" : first.principal,
+      permitted: true,
+      elevation: first.elevation,
+      time: timestampFromMs(Math.round(first.nowMs)),
+      lastTime: timestampFromMs(Math.round(lastMs)),
+      policyVersion: first.policyVersion,
+      count: BigInt(count),
+      callStatus: first.callStatus,
+    });
   }
 }
 
