@@ -22,7 +22,7 @@ const bytes = (value: Buffer) => value;
 const request = Buffer.alloc(100, 3);
 const clients = new Map<string, Client>();
 
-answer<LoadQuestion, LoadAnswer>(async ({ address, method, token, calls, inFlight }) => {
+answer(async ({ address, method, token, calls, inFlight }: LoadQuestion): Promise<LoadAnswer> => {
   const client = clients.get(address) ?? new Client(address, credentials.createInsecure());
   clients.set(address, client);
   const metadata = new Metadata();

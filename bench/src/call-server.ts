@@ -37,7 +37,7 @@ const service = {
 const reply = Buffer.alloc(100, 7);
 let address = "";
 
-answer<ServerQuestion, ServerAnswer>(async (question) => {
+answer(async (question: ServerQuestion): Promise<ServerAnswer> => {
   if (question.kind === "start") {
     const server = new Server({ interceptors: await interceptors(question) });
     server.addService(service, { Call: (_call: unknown, callback: (error: null, value: Buffer) => void) => callback(null, reply) });

@@ -16,7 +16,7 @@ export interface LifecycleAnswer {
   readonly approver: string;
 }
 
-answer<LifecycleQuestion, LifecycleAnswer>(async ({ data }) => {
+answer(async ({ data }: LifecycleQuestion): Promise<LifecycleAnswer> => {
   const authority = await startAuthority({
     data,
     listen: { host: "127.0.0.1", port: 0 },

@@ -44,10 +44,10 @@ export class Worker implements AsyncDisposable {
 }
 
 /** In a child: answers questions until the parent goes. */
-export function answer<Q, A>(reply: (question: Q) => Promise<A>): void {
+export function answer(reply: (question: never) => Promise<unknown>): void {
   process.on("message", (question) => {
-    reply(question as Q).then(
-      (message) => process.send?.(message),
+    reply(question as never).then(
+      (message) => process.send?.(message ?? null),
       (error: unknown) => {
         console.error(error);
         process.exitCode = 1;

@@ -1,5 +1,6 @@
 // A certificate for loopback, made when a test asks for one. Never checked in.
-import "reflect-metadata"; // first: @peculiar/x509 needs it when it loads
+// oxlint-disable-next-line import/no-unassigned-import -- @peculiar/x509 asks for it while it loads
+import "reflect-metadata";
 import { webcrypto } from "node:crypto";
 import { cryptoProvider, SubjectAlternativeNameExtension, X509CertificateGenerator } from "@peculiar/x509";
 

@@ -9,7 +9,7 @@ import {
   VoteKind,
 } from "@brevet/protocol/brevet/v1/elevation";
 import { toJson } from "@bufbuild/protobuf";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { formatDuration } from "./duration.ts";
 import { table } from "./output.ts";
@@ -17,11 +17,6 @@ import { table } from "./output.ts";
 /** `PENDING`, `ACTIVE` … */
 export function stateName(elevation: Elevation): string {
   return ElevationStateSchema.value[elevation.state]?.localName ?? "UNKNOWN";
-}
-
-/** Whether nothing can happen to it any more. */
-export function isFinal(elevation: Elevation): boolean {
-  return elevation.state > ElevationState.ACTIVE;
 }
 
 /** The JSON form of the protobuf API, with the state's bare name beside it. */
@@ -148,9 +143,4 @@ function quoted(text: string | undefined): string {
 
 function suffix(text: string): string {
   return text === "" ? "" : ` (${text})`;
-}
-
-/** Milliseconds of a duration message; undefined without one. */
-export function millisecondsOf(duration: Duration | undefined): number | undefined {
-  return duration === undefined ? undefined : durationMs(duration);
 }

@@ -57,7 +57,7 @@ export async function inspectToken(token: string, expected: Expected): Promise<T
   const grant = form.typ === GRANT_TYPE || "authorization_details" in claims;
   const prefix = grant ? "GRANT" : "IDENTITY";
   const leewayMs = grant ? 0 : FOREIGN_LEEWAY_MS;
-  const seconds = (name: string) => (typeof claims[name] === "number" ? (claims[name] as number) * 1000 : undefined);
+  const seconds = (name: string) => (typeof claims[name] === "number" ? claims[name] * 1000 : undefined);
   const steps: Step[] = [
     {
       name: "algorithm",
@@ -77,13 +77,13 @@ export async function inspectToken(token: string, expected: Expected): Promise<T
     {
       name: "issuer",
       tail: "ISSUER_UNKNOWN",
-      shows: String(claims.iss ?? "none"),
+      shows: shownClaim(claims.iss),
       run: () => (expected.issuer === undefined ? null : claims.iss === expected.issuer ? undefined : `is not ${expected.issuer}`),
     },
     {
       name: "audience",
       tail: "AUDIENCE_MISMATCH",
-      shows: [claims.aud].flat().join(", ") || "none",
+      shows: shownClaim(claims.aud),
       run: () =>
         expected.audience === undefined
           ? null
@@ -127,6 +127,11 @@ export async function inspectToken(token: string, expected: Expected): Promise<T
   };
 }
 
+/** A claim as it stands; text without its quotes. */
+function shownClaim(value: unknown): string {
+  return typeof value === "string" ? value : value === undefined ? "none" : JSON.stringify(value);
+}
+
 function identityType(typ: string | undefined): string | undefined {
   return typ === undefined || /^(application\/)?(jwt|at\+jwt)$/i.test(typ)
     ? undefined
@@ -158,7 +163,7 @@ async function signatureProblem(
 ): Promise<string | undefined | null> {
   if (jwks === undefined || keyIds(jwks) === undefined) return null;
   if (grant) {
-    const at = { keys: keysOfJwks(jwks), issuer: String(claims.iss), audience: String(claims.aud), nowMs, errorMs: 0 };
+    const at = { keys: keysOfJwks(jwks), issuer: shownClaim(claims.iss), audience: shownClaim(claims.aud), nowMs, errorMs: 0 };
     const check = verifyGrant(token, at);
     return check.ok || !/KEY_UNKNOWN|SIGNATURE|ALGORITHM|TYPE|MALFORMED/.test(check.reason) ? undefined : check.problem;
   }

@@ -1,7 +1,8 @@
 // Certificates for tests, made on the spot by an authority of their own. Never written to disk.
 // oxlint-disable-next-line import/no-unassigned-import -- the library asks for it while it loads
-import "./metadata.ts";
+import "reflect-metadata";
 import { webcrypto } from "node:crypto";
+import { systemClock } from "@brevet/protocol";
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,
@@ -94,6 +95,6 @@ function newKeys(): Promise<webcrypto.CryptoKeyPair> {
 }
 
 function life({ notBefore, notAfter }: CertificateNames): { notBefore: Date; notAfter: Date } {
-  const now = Date.now();
+  const now = systemClock.wallMs();
   return { notBefore: notBefore ?? new Date(now - DAY_MS), notAfter: notAfter ?? new Date(now + DAY_MS) };
 }
