@@ -132,13 +132,14 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     publicUrl: urls.public,
     registry,
     decisions: new RecentDecisions(),
+    logger,
     drain,
   });
   const watches = new ElevationWatches({ log, readable, waiting, clock, drain });
   const enforcements = new Enforcements({ registry, policies, clock });
   const rpc = rpcHandler({
     routes: routes({
-      elevation: { elevations, readable, watches, waiting, policies, enforcements },
+      elevation: { elevations, readable, watches, waiting, enforcements },
       policy: { view: store, policies, authorityAudience: audience },
       guard: { link, clock },
       log: { log, readable: new ReadableLog({ log, policies, clock, drain }) },
@@ -187,10 +188,9 @@ function loggerOf(given: Logger | false | undefined): Logger {
   return given ?? pino({ level: "warn" }, pino.destination(2));
 }
 
-function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls, admin }: AuthorityOptions): void {
+function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {
   // Before anything is made or opened.
   refusePlaintext({ ...at, ...(tls ? { tls } : {}) });
-  if (admin) refusePlaintext(admin);
   if (publicUrl !== undefined && !(URL.canParse(publicUrl) && /^https?:$/.test(new URL(publicUrl).protocol)))
     throw new Error(`the public URL is no http(s) URL: ${publicUrl}`);
   if (dev !== true) return;
@@ -223,5 +223,5 @@ async function listenAdmin(at: AuthorityOptions["admin"], store: Store, drain: A
     await store.head();
     return undefined;
   };
-  return listen(at ?? LOOPBACK, adminHandler({ ready }));
+  return listen({ ...(at ?? LOOPBACK), public: true }, adminHandler({ ready }));
 }

@@ -1,4 +1,5 @@
 // Decisions that guards reported, for now in memory: a ring for each audience. What does not fit any more is counted, never hidden.
+import type { Principal } from "@brevet/protocol/brevet/v1/elevation";
 import type { DecisionBatch } from "@brevet/protocol/brevet/v1/guard";
 import type { DecisionRecord } from "@brevet/protocol/brevet/v1/policy";
 
@@ -21,13 +22,14 @@ export class RecentDecisions {
     this.#kept = kept;
   }
 
-  /** Adds a guard's batch; records of another audience than the guard's own are taken for its own. */
-  add(audience: string, guard: string, batch: DecisionBatch): void {
+  /** Adds a guard's batch. Guard, instance and audience are those of its link, whatever the records say. */
+  add(from: { readonly audience: string; readonly guard: Principal; readonly instance: string }, batch: DecisionBatch): void {
+    const { audience, guard, instance } = from;
     let ring = this.#rings.get(audience);
     if (ring === undefined) this.#rings.set(audience, (ring = { records: [], next: 0, dropped: 0n }));
     ring.dropped += batch.dropped;
     for (const record of batch.decisions) {
-      const kept = { ...record, audience, guard };
+      const kept = { ...record, audience, guard, instance };
       if (ring.records.length < this.#kept) {
         ring.records.push(kept);
         continue;

@@ -8,6 +8,8 @@ import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { CurrentPolicies } from "../elevation/policies.ts";
 import type { GuardRegistry } from "./registry.ts";
 
+/** Decides when a call comes, and has no hand on it afterwards. */
+const UNCUTTABLE_FORM = "ext-authz";
 const LOOK_MS = 5;
 /** A wait is answered with what is known by then. */
 const LONGEST_WAIT_MS = 60_000;
@@ -43,16 +45,18 @@ export class Enforcements {
   }
 
   #now(audiences: ReadonlySet<string>, position: { readonly epoch: string; readonly revision: bigint }): Enforcement[] {
-    return this.#registry.list(audiences).map(({ guard, instance, audience, acknowledgement, connected, lastSeen }) => {
+    return this.#registry.list(audiences).map((status) => {
+      const { guard, instance, audience, form, acknowledgement, connected, lastSeen } = status;
       const at = acknowledgement?.position;
       const enforced = at !== undefined && at.epoch === position.epoch && at.revision >= position.revision;
-      const name = `${guard?.name ?? ""}${instance === "" ? "" : ` ${instance}`}`;
+      const each = create(EnforcementSchema, { instance, audience, form, enforced, streamsMayGoOn: form === UNCUTTABLE_FORM });
+      if (guard) each.guard = guard;
       // Of one that went away: as long as the policy lets it go on with what it knows.
       const whenStale = this.#policies.current(audience)?.policy.whenStale;
-      if (enforced || connected || whenStale === undefined || lastSeen === undefined)
-        return create(EnforcementSchema, { guard: name, enforced });
+      if (enforced || connected || whenStale === undefined || lastSeen === undefined) return each;
       const limitMs = whenStale.then === "known" ? whenStale.atMostMs : whenStale.afterMs;
-      return create(EnforcementSchema, { guard: name, enforced, boundedUntil: timestampFromMs(timestampMs(lastSeen) + limitMs) });
+      each.boundedUntil = timestampFromMs(timestampMs(lastSeen) + limitMs);
+      return each;
     });
   }
 }

@@ -6,6 +6,7 @@ import { REMEMBER_ENDED_MS } from "@brevet/protocol";
 import type { Elevation, LogPosition, Principal } from "@brevet/protocol/brevet/v1/elevation";
 import {
   CaughtUpSchema,
+  DecisionsTakenSchema,
   type GuardServiceSyncResponse,
   GuardServiceSyncResponseSchema,
   GuardWelcomeSchema,
@@ -23,7 +24,7 @@ import type { Identities } from "../identity/identity.ts";
 import type { Grants } from "../issuer/grants.ts";
 import type { Log, Position } from "../log/log.ts";
 import type { Change, StoredPolicy } from "../store/store.ts";
-import { isResumable, positionMessage } from "../watch/position.ts";
+import { positionMessage } from "../watch/position.ts";
 import type { PolicyBook } from "./policies.ts";
 
 /** What waits to be sent to a guard. */
@@ -31,7 +32,8 @@ export type GuardNews =
   | { readonly kind: "change"; readonly change: Change }
   | { readonly kind: "keys" }
   | { readonly kind: "heartbeat"; readonly position: Position }
-  | { readonly kind: "time"; readonly sent: bigint; readonly receivedMs: number };
+  | { readonly kind: "time"; readonly sent: bigint; readonly receivedMs: number }
+  | { readonly kind: "taken"; readonly sequence: bigint };
 
 /** What feeds stand on. */
 export interface GuardFeedOptions {
@@ -70,11 +72,11 @@ export class GuardFeed {
     return entry.audience === this.#audience && (elevation !== undefined || (policy !== undefined && !policy.shadow));
   }
 
-  /** Welcome, then the state of `head` or what changed since `after`, then `caught_up`. Changes have to be collected from `head` on. */
+  /** Welcome, then the state of `head`, or what changed since `after` where the guard may go on from there, then `caught_up`. Changes have to be collected from `head` on. */
   async *present(guard: Principal, after: LogPosition | undefined, head: Position): AsyncGenerator<GuardServiceSyncResponse> {
     const { log, policies, clock, issuer, publicUrl } = this.#options;
     const store = log.store;
-    const resumed = after !== undefined && isResumable(after, head);
+    const resumed = after !== undefined;
     // Only what is complete may be resumed behind: nothing yet, or what the guard said.
     this.#position = resumed ? after : { epoch: head.epoch, revision: 0n };
     yield this.#message({ case: "welcome", value: create(GuardWelcomeSchema, { guard, issuer, publicUrl, resumed }) });
@@ -121,6 +123,8 @@ export class GuardFeed {
         });
         return this.#message({ case: "timeSample", value });
       }
+      case "taken":
+        return this.#message({ case: "decisionsTaken", value: create(DecisionsTakenSchema, { sequence: news.sequence }) });
       default:
         return news satisfies never;
     }
@@ -172,8 +176,8 @@ function shownOnce(state: Elevation, log: Log): Promise<Elevation> {
 async function policyMessage(policies: PolicyBook, stored: StoredPolicy): Promise<PolicyVersion | undefined> {
   const texts = await policies.texts(stored);
   if (texts === undefined) return undefined;
-  const { audience, version, digest, timeMs, revision, shadow } = stored;
-  return create(PolicyVersionSchema, { audience, version, digest, applyTime: time(timeMs), revision, shadow, ...texts });
+  const { audience, version, timeMs, revision, shadow } = stored;
+  return create(PolicyVersionSchema, { audience, version, applyTime: time(timeMs), revision, shadow, ...texts });
 }
 
 function time(ms: number) {

@@ -20,10 +20,13 @@ export interface PolicyFile {
   readonly descriptors?: Uint8Array;
 }
 
-/** The texts of a version; undefined fields were erased or never given. */
+/** The texts of a version. */
 export interface PolicyTexts {
   readonly document: string;
+  /** Empty: none. */
   readonly descriptors: Uint8Array;
+  /** SHA-256 of the document. */
+  readonly digest: Uint8Array;
 }
 
 /** What {@link PolicyBook} stands on. */
@@ -83,7 +86,7 @@ export class PolicyBook implements CurrentPolicies, PoliciesInForce, Disposable 
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  /** The texts of a stored version; undefined once erased. */
+  /** The texts of a stored version, and the document's digest; undefined once erased. */
   texts(stored: StoredPolicy): Promise<PolicyTexts | undefined> {
     return policyTexts(this.#options.log.store, stored);
   }
@@ -117,9 +120,17 @@ export class PolicyBook implements CurrentPolicies, PoliciesInForce, Disposable 
 
   async #seed(files: readonly PolicyFile[]): Promise<void> {
     const { log, authorityAudience, logger } = this.#options;
-    const stored = new Map((await log.store.policies()).map((policy) => [policy.audience, policy]));
-    if (stored.size > 0) {
-      for (const { file, text } of files) reportDifference(file, text, stored, logger);
+    const stored = await log.store.policies();
+    if (stored.length > 0) {
+      const texts = await Promise.all(stored.map((policy) => this.texts(policy)));
+      const audiences = stored.map(({ audience }) => audience).toSorted();
+      for (const { file, text } of files) {
+        if (texts.some((inForce) => inForce?.document === text)) continue;
+        logger.warn(
+          { file, audiences },
+          "the file differs from the policy in force, which stays: files seed an empty log, changes are applied",
+        );
+      }
       return;
     }
     const seeds = files.map((file) => ({ ...file, policy: accepted(file, authorityAudience, logger) }));
@@ -129,7 +140,7 @@ export class PolicyBook implements CurrentPolicies, PoliciesInForce, Disposable 
       // Another replica may have been first.
       if ((await tx.policies()).length > 0) return;
       for (const { text, descriptors, policy } of seeds) {
-        const value = create(PolicyAppliedSchema, { version: 1n, digest: policy.digest, document: tx.seal(text) });
+        const value = create(PolicyAppliedSchema, { version: 1n, document: tx.seal(text) });
         if (descriptors && descriptors.length > 0) value.descriptors = tx.seal(descriptors);
         tx.append({ audience: policy.audience, actor: "", requestId: "", elevation: "", event: { case: "policyApplied", value } });
       }
@@ -145,7 +156,8 @@ async function policyTexts(view: Pick<View, "openings">, stored: StoredPolicy): 
   const document = of(stored.document);
   if (document === undefined) return undefined;
   const descriptors = stored.descriptors && of(stored.descriptors);
-  return { document: Buffer.from(document).toString("utf8"), descriptors: descriptors ?? new Uint8Array() };
+  const digest = createHash("sha256").update(document).digest();
+  return { document: Buffer.from(document).toString("utf8"), digest, descriptors: descriptors ?? new Uint8Array() };
 }
 
 function load({ file, text, descriptors }: PolicyFile, authorityAudience: string): ReturnType<typeof loadPolicy> {
@@ -172,13 +184,6 @@ function refuseOverlap(seeds: readonly { readonly file: string; readonly policy:
       );
     }
   }
-}
-
-function reportDifference(file: string, text: string, stored: ReadonlyMap<string, StoredPolicy>, logger: Logger): void {
-  const digest = createHash("sha256").update(text).digest();
-  if ([...stored.values()].some((policy) => Buffer.compare(policy.digest, digest) === 0)) return;
-  const audiences = [...stored.keys()].toSorted();
-  logger.warn({ file, audiences }, "the file differs from the policy in force, which stays: files seed an empty log, changes are applied");
 }
 
 /** `FILE:LINE:COLUMN severity rule: message; fix`. */

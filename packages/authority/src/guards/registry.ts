@@ -19,15 +19,23 @@ const MOST_REMEMBERED = 1000;
 /** One guard's connection, until disposed. */
 export interface GuardConnection extends Disposable {
   acknowledged(acknowledgement: GuardAcknowledgement): void;
-  decided(batch: DecisionBatch): void;
+  /** Counts a batch; false for one that came before. */
+  decided(batch: DecisionBatch): boolean;
   /** Something came from it. */
   seen(): void;
+}
+
+interface Known {
+  readonly status: GuardStatus;
+  connected: boolean;
+  /** Of the last batch of decisions. */
+  sequence: bigint;
 }
 
 /** All guards. */
 export class GuardRegistry {
   readonly #clock: Clock;
-  readonly #guards = new Map<string, { readonly status: GuardStatus; connection: object | undefined }>();
+  readonly #guards = new Map<string, Known>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -36,7 +44,6 @@ export class GuardRegistry {
   /** A guard came. One process of a guard has one connection: the newest counts. */
   connect(guard: Principal, hello: GuardHello): GuardConnection {
     const key = JSON.stringify([hello.audience, guard.name, hello.instance]);
-    const connection = {};
     const status = create(GuardStatusSchema, {
       guard,
       instance: hello.instance,
@@ -46,10 +53,11 @@ export class GuardRegistry {
       connected: true,
       lastSeen: timestampFromMs(this.#clock.wallMs()),
     });
-    const before = this.#guards.get(key)?.status.acknowledgement;
-    if (before && hello.after) status.acknowledgement = before;
+    const before = this.#guards.get(key);
+    if (before?.status.acknowledgement && hello.after) status.acknowledgement = before.status.acknowledgement;
+    const known: Known = { status, connected: true, sequence: before?.sequence ?? 0n };
     this.#guards.delete(key);
-    this.#guards.set(key, { status, connection });
+    this.#guards.set(key, known);
     this.#forget();
     const seen = () => {
       status.lastSeen = timestampFromMs(this.#clock.wallMs());
@@ -59,16 +67,19 @@ export class GuardRegistry {
       acknowledged: (acknowledgement) => {
         status.acknowledgement = acknowledgement;
       },
-      decided: ({ decisions }) => {
+      decided: ({ decisions, sequence }) => {
+        // Guards of before had no numbers.
+        if (sequence > 0n && sequence <= known.sequence) return false;
+        known.sequence = sequence;
         for (const { permitted, count } of decisions) {
           if (permitted) status.permitted += count;
           else status.denied += count;
         }
+        return true;
       },
       [Symbol.dispose]: () => {
-        const known = this.#guards.get(key);
-        if (known?.connection !== connection) return;
-        known.connection = undefined;
+        if (this.#guards.get(key) !== known) return;
+        known.connected = false;
         status.connected = false;
         seen();
       },
@@ -88,8 +99,8 @@ export class GuardRegistry {
 
   #forget(): void {
     const oldest = this.#clock.wallMs() - REMEMBERED_MS;
-    for (const [key, { status, connection }] of this.#guards) {
-      if (connection !== undefined) continue;
+    for (const [key, { status, connected }] of this.#guards) {
+      if (connected) continue;
       const lastSeen = status.lastSeen ? timestampMs(status.lastSeen) : 0;
       if (lastSeen < oldest || this.#guards.size > MOST_REMEMBERED) this.#guards.delete(key);
     }

@@ -229,7 +229,12 @@ test("time is sampled, heartbeats come at a quarter of the stale limit, acknowle
   const position = present.at(-1)?.position;
   assert.ok(position);
   guard.say({ case: "acknowledgement", value: { position, policyVersion: 1n } });
-  guard.say({ case: "decisions", value: { decisions: [{ permitted: true, count: 7n }, { count: 1n }], dropped: 0n } });
+  const batch = { case: "decisions" as const, value: { decisions: [{ permitted: true, count: 7n }, { count: 1n }], sequence: 1n } };
+  guard.say(batch);
+  guard.say(batch);
+  const taken = await guard.until(({ message }) => message.case === "decisionsTaken" && message.value.sequence === 1n);
+  assert.ok(taken.length > 0);
+  await guard.until(({ message }) => message.case === "decisionsTaken");
   const { guards } = clients(transport(authority.url, await authority.token("user:audit@test")));
   for (;;) {
     const [status] = (await guards.list({})).guards;
@@ -266,8 +271,8 @@ test("a revocation that waits is answered when the guard acknowledged it", async
   const { enforcement, elevations } = await revoked;
   assert.equal(elevations[0]?.state, ElevationState.REVOKED);
   assert.deepEqual(
-    enforcement.map(({ guard: name, enforced }) => [name, enforced]),
-    [[`workload:guard-${AUDIENCE} gud_1`, true]],
+    enforcement.map(({ guard: which, instance, form, enforced }) => [which?.name, instance, form, enforced]),
+    [[`workload:guard-${AUDIENCE}`, "gud_1", "grpc", true]],
   );
   guard.abort.abort();
 });

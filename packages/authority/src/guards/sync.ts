@@ -4,16 +4,19 @@ import { hasRole, isGuard } from "@brevet/policy";
 import { type Principal, PrincipalKind, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
 import type { GuardHello, GuardServiceSyncRequest, GuardServiceSyncResponse, GuardStatus } from "@brevet/protocol/brevet/v1/guard";
 import { create } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
 import type { AuthenticatedCaller } from "../identity/identity.ts";
 import { Mailbox } from "../watch/mailbox.ts";
+import { isResumable } from "../watch/position.ts";
 import { Refused, tooSlow } from "../watch/refused.ts";
 import { heartbeats, type Life, lifeOf } from "../watch/stream.ts";
 import type { RecentDecisions } from "./decisions.ts";
 import { GuardFeed, type GuardFeedOptions, type GuardNews } from "./feed.ts";
 import type { GuardConnection, GuardRegistry } from "./registry.ts";
 
-/** What waits for one guard at most; then it is cut, and resumes. */
 const MOST_WAITING = 10_000;
+/** Of one batch. */
+const MOST_DECISIONS = 1000;
 const HEARTBEAT_MS = 15_000;
 const SHORTEST_HEARTBEAT_MS = 100;
 const KIND = { user: PrincipalKind.USER, workload: PrincipalKind.WORKLOAD, ci: PrincipalKind.CI } as const;
@@ -22,6 +25,9 @@ const KIND = { user: PrincipalKind.USER, workload: PrincipalKind.WORKLOAD, ci: P
 export interface GuardLinkOptions extends GuardFeedOptions {
   readonly registry: GuardRegistry;
   readonly decisions: RecentDecisions;
+  readonly logger: Logger;
+  /** What waits for one guard at most; then it is cut, and resumes. Default 10,000. */
+  readonly mostWaiting?: number;
   /** Aborted when the authority goes away. */
   readonly drain: AbortSignal;
 }
@@ -45,7 +51,7 @@ export class GuardLink {
     const first = await incoming.next();
     const hello = checkHello(first.done === true ? undefined : first.value);
     const guard = await this.#guard(caller, hello.audience);
-    using mailbox = new Mailbox<GuardNews>(MOST_WAITING, tooSlow);
+    using mailbox = new Mailbox<GuardNews>(this.#options.mostWaiting ?? MOST_WAITING, tooSlow);
     using ends = lifeOf({ mailbox, signal, drain, clock, caller });
     const feed = new GuardFeed(this.#options, hello.audience);
     // From here on nothing is missed: what the state has already is left out again.
@@ -61,7 +67,9 @@ export class GuardLink {
     const beat = () => mailbox.length === 0 && mailbox.push({ kind: "heartbeat", position: log.position() });
     ends.use(heartbeats(clock, beat, () => this.#heartbeatMs(hello.audience)));
     void this.#read(incoming, { hello, guard, connection, mailbox });
-    yield* feed.present(guard, hello.after, head);
+    const after = hello.after && (await isResumable(hello.after, head, log.store)) ? hello.after : undefined;
+    this.#greet(guard, hello, after !== undefined);
+    yield* feed.present(guard, after, head);
     for await (const news of mailbox) {
       const message = await feed.tell(news);
       if (message) yield message;
@@ -77,6 +85,15 @@ export class GuardLink {
       return policy !== undefined && facts !== undefined && (hasRole(policy, "admin", facts) || hasRole(policy, "auditor", facts));
     });
     return registry.list(new Set(visible.filter((each) => audience === "" || each === audience)));
+  }
+
+  #greet(guard: Principal, { audience, form, instance, after }: GuardHello, resumed: boolean): void {
+    const { logger } = this.#options;
+    const about = { guard: guard.name, audience, form, instance };
+    if (after === undefined || resumed) return logger.info({ ...about, resumed }, "a guard is linked");
+    const problem =
+      "the guard comes with a position that is not in this log: it gets the whole state; unless the log was restored, find out why";
+    logger.error({ ...about, epoch: after.epoch, revision: `${after.revision}` }, problem);
   }
 
   async #guard(caller: AuthenticatedCaller, audience: string): Promise<Principal> {
@@ -135,11 +152,15 @@ export class GuardLink {
             mailbox.push({ kind: "time", sent: message.value.sent, receivedMs: clock.wallMs() }, { urgent: true });
             break;
           case "decisions":
-            connection.decided(message.value);
-            decisions.add(hello.audience, guard.name, message.value);
+            if (message.value.decisions.length > MOST_DECISIONS) {
+              mailbox.fail(invalid("decisions.decisions", "must be at most 1,000"));
+              return;
+            }
+            if (connection.decided(message.value)) decisions.add({ ...hello, guard }, message.value);
+            if (message.value.sequence > 0n) mailbox.push({ kind: "taken", sequence: message.value.sequence });
             break;
           case "hello":
-            mailbox.fail(invalidHello("hello", "comes once, first"));
+            mailbox.fail(invalid("hello", "comes once, first"));
             return;
           case undefined:
             break;
@@ -155,16 +176,16 @@ export class GuardLink {
 }
 
 function checkHello(request: GuardServiceSyncRequest | undefined): GuardHello {
-  if (request?.message.case !== "hello") throw invalidHello("hello", "the first message must be hello");
+  if (request?.message.case !== "hello") throw invalid("hello", "the first message must be hello");
   const hello = request.message.value;
-  if (hello.audience === "" || hello.audience.length > 128) throw invalidHello("hello.audience", "must be 1 to 128 characters");
+  if (hello.audience === "" || hello.audience.length > 128) throw invalid("hello.audience", "must be 1 to 128 characters");
   for (const field of ["form", "instance", "software"] as const) {
-    if (hello[field].length > 128) throw invalidHello(`hello.${field}`, "must be at most 128 characters");
+    if (hello[field].length > 128) throw invalid(`hello.${field}`, "must be at most 128 characters");
   }
   return hello;
 }
 
-function invalidHello(field: string, problem: string): Refused {
+function invalid(field: string, problem: string): Refused {
   return new Refused({
     reason: "REQUEST_INVALID",
     message: `${field}: ${problem}`,

@@ -28,6 +28,8 @@ export interface ListenOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly tls?: ServerTls;
+  /** Plaintext beyond loopback is all right: nothing that is served is anybody's. */
+  readonly public?: true;
 }
 
 /** A server that listens. */
@@ -45,8 +47,8 @@ const IDLE_MS = 5 * 60_000;
 const HTTP2_SETTINGS = { settings: { maxConcurrentStreams: 1024 } } as const;
 
 /** @throws Error for plaintext beyond loopback. */
-export function refusePlaintext({ host, tls }: ListenOptions): void {
-  if (tls !== undefined || isLoopbackHost(inUrl(host))) return;
+export function refusePlaintext({ host, tls, public: isPublic }: ListenOptions): void {
+  if (tls !== undefined || isPublic || isLoopbackHost(inUrl(host))) return;
   throw new Error(`refusing to listen without TLS at ${host}: plaintext is for loopback only; give a certificate and a key`);
 }
 

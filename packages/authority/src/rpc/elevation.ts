@@ -1,18 +1,10 @@
 // ElevationService on the wire: translates and nothing else.
-import { isMethodName } from "@brevet/protocol";
-import {
-  type ElevationService,
-  type ElevationServiceRequestRequest,
-  ElevationServiceRequestRequestSchema,
-} from "@brevet/protocol/brevet/v1/elevation";
-import { create } from "@bufbuild/protobuf";
+import type { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Elevations } from "../elevation/elevations.ts";
 import type { ReadableElevations } from "../elevation/readable.ts";
-import { refuse } from "../elevation/refusal.ts";
 import type { Enforcements } from "../guards/enforcement.ts";
-import type { AuthenticatedCaller, PoliciesInForce } from "../identity/identity.ts";
 import type { ElevationWatches } from "../watch/elevations.ts";
 import { positionMessage } from "../watch/position.ts";
 import type { WaitingCalls } from "../watch/waiting.ts";
@@ -25,20 +17,15 @@ export interface ElevationRpcOptions {
   readonly readable: ReadableElevations;
   readonly watches: ElevationWatches;
   readonly waiting: WaitingCalls;
-  readonly policies: PoliciesInForce;
   readonly enforcements: Enforcements;
 }
 
 /** The service. */
 export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof ElevationService> {
-  const { elevations, readable, watches, waiting, policies, enforcements } = options;
+  const { elevations, readable, watches, waiting, enforcements } = options;
   return {
     async request(request, context) {
-      const caller = callerOf(context);
-      const audience = request.audience === "" ? onlyAudience(request, caller, policies) : request.audience;
-      const { elevation, existing, position } = valueOf(
-        await elevations.request(caller, create(ElevationServiceRequestRequestSchema, { ...request, audience })),
-      );
+      const { elevation, existing, position } = valueOf(await elevations.request(callerOf(context), request));
       if (request.waiting && !request.validateOnly) waiting.expect(elevation.id);
       return { elevation, existing, position: positionMessage(position) };
     },
@@ -86,21 +73,4 @@ export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof E
       return { grant, expireTime: timestampFromMs(expireMs), ...(elevation.windowEnd ? { windowEnd: elevation.windowEnd } : {}) };
     },
   };
-}
-
-/** The audience that a request means that names none: the only one that knows the caller and whose policy lists the method. */
-function onlyAudience({ method }: ElevationServiceRequestRequest, caller: AuthenticatedCaller, policies: PoliciesInForce): string {
-  if (!isMethodName(method)) throw invalidField("method", "must be package.Service/Method, at most 200 bytes");
-  const known = new Set(caller.audiences());
-  const listing = policies.policies().filter((policy) => known.has(policy.audience) && policy.method(method).listed);
-  const fitting = listing.length > 0 ? listing.map(({ audience }) => audience).toSorted() : [...known];
-  const [only, ...more] = fitting;
-  if (only === undefined) return valueOf(refuse("NOT_ELIGIBLE", "no policy here knows you", { metadata: { method } }));
-  if (more.length === 0) return only;
-  throw invalidField(
-    "audience",
-    listing.length > 0
-      ? `several list ${method}; say which: ${fitting.join(", ")}`
-      : `none lists ${method}; say which: ${fitting.join(", ")}`,
-  );
 }

@@ -41,9 +41,9 @@ export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof Po
     async get({ audience, version }, context) {
       demandRole(callerOf(context), audience, policies);
       const stored = await (version === 0n ? view.policy(audience) : view.policy(audience, version));
-      const texts = stored && (await policies.texts(stored));
       if (stored === undefined) throw notFound(audience);
-      return { version: create(PolicyVersionSchema, { ...(await versionOf(stored, view)), ...texts }) };
+      const texts = await policies.texts(stored);
+      return { version: create(PolicyVersionSchema, { ...(await versionOf(stored, options)), ...texts }) };
     },
     async listVersions({ audience, pageSize, pageToken }, context) {
       demandRole(callerOf(context), audience, policies);
@@ -53,7 +53,7 @@ export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof Po
       const page = await view.policyVersions(audience, { limit, ...(pageToken === "" ? {} : { before: BigInt(pageToken) }) });
       const last = page.at(-1);
       const nextPageToken = last !== undefined && page.length === limit && last.version > 1n ? `${last.version}` : "";
-      return { versions: await Promise.all(page.map((stored) => versionOf(stored, view))), nextPageToken };
+      return { versions: await Promise.all(page.map((stored) => versionOf(stored, options))), nextPageToken };
     },
   };
 }
@@ -74,8 +74,9 @@ function notFound(audience: string): Refused {
   });
 }
 
-async function versionOf(stored: StoredPolicy, view: View): Promise<PolicyVersion> {
-  const { audience, version, digest, timeMs, revision, shadow } = stored;
+async function versionOf(stored: StoredPolicy, { view, policies }: PolicyRpcOptions): Promise<PolicyVersion> {
+  const { audience, version, timeMs, revision, shadow } = stored;
+  const digest = (await policies.texts(stored))?.digest ?? new Uint8Array();
   const message = create(PolicyVersionSchema, { audience, version, digest, applyTime: timestampFromMs(timeMs), revision, shadow });
   const author = stored.author === "" ? undefined : await view.principal(stored.author);
   if (author) message.author = create(PrincipalSchema, { id: author.id, kind: author.kind, name: author.name ?? "" });

@@ -6,6 +6,7 @@ import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
 import { startTestAuthority, type TestAuthority } from "@brevet/testing";
 import { fromBinary } from "@bufbuild/protobuf";
+import { verifyLog } from "../log/verify.ts";
 import { clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
 import { Mailbox } from "./mailbox.ts";
 
@@ -70,6 +71,10 @@ test("whoever watches what they may decide sees it come, and sees it go", async 
   await bo.elevations.deny({ requestId: requestId(), id: elevation?.id ?? "" });
   const [went] = (await watch.until((message) => message.elevation?.state === ElevationState.DENIED)).slice(-1);
   assert.equal(went?.elevation?.mayDecide, false);
+  const { elevation: next } = await sam.elevations.request({ requestId: requestId(), method: REFUND, run: "next" });
+  await ana.elevations.deny({ requestId: requestId(), id: next?.id ?? "" });
+  const own = await watch.until((message) => message.elevation?.id === next?.id && message.elevation?.state === ElevationState.DENIED);
+  assert.equal(own.filter(({ elevation: each }) => each !== undefined).length, 2, "asked, and decided by the watcher's own vote");
   watch.abort.abort();
 });
 
@@ -120,17 +125,40 @@ test("auditors follow the log from its first entry; positions beyond it are refu
   assert.equal((await refusal(beyond.next())).code, GrpcCode.OUT_OF_RANGE);
 });
 
-test("an auditor of one audience does not read another's entries", async () => {
+test("an auditor of one audience gets another's entries as hashes, and can still rebuild the tree", async () => {
   const policies = [
-    { file: "one.yaml", text: policyText({ audience: "one" }) },
-    { file: "two.yaml", text: policyText({ audience: "two" }).replace("user:audit@test", "user:other@test") },
+    { file: "one.yaml", text: policyText({ audience: "one" }).replace('"user:audit@test"', '"user:audit@test", "user:both@test"') },
+    { file: "two.yaml", text: policyText({ audience: "two" }).replace('"user:audit@test"', '"user:both@test"') },
   ];
   await using authority = await startTestAuthority({ policies });
   const sam = await as(authority, "user:sam@test");
   for (const audience of ["one", "two"]) await sam.elevations.request({ requestId: requestId(), audience, method: REFUND });
   const audit = await as(authority, "user:audit@test");
-  const { records } = await audit.log.list({ pageSize: 1000 });
-  assert.deepEqual([...new Set(records.map(({ entry }) => fromBinary(LogEntrySchema, entry).audience))].toSorted(), ["", "one"]);
+  const { records, position } = await audit.log.list({ pageSize: 1000 });
+  assert.deepEqual(
+    records.map(({ revision }) => revision),
+    records.map((_record, index) => BigInt(index + 1)),
+  );
+  assert.equal(position?.revision, BigInt(records.length));
+  const read = records
+    .filter(({ entry }) => entry.length > 0)
+    .map((record) => ({ ...record, audience: fromBinary(LogEntrySchema, record.entry).audience }));
+  assert.deepEqual(new Set(read.map(({ audience }) => audience)), new Set(["", "one"]));
+  assert.ok(read.some(({ audience, openings }) => audience === "one" && openings.length > 0));
+  assert.ok(
+    read.every(({ audience, openings }) => audience === "one" || openings.length === 0),
+    "names of people elsewhere are not opened",
+  );
+  const { checkpoint, verifierKey } = await audit.log.getCheckpoint({});
+  const report = await verifyLog(from(records), { checkpoint, verifierKey });
+  assert.deepEqual([report.ok, report.problems], [true, []]);
+  assert.ok(report.unread > 0n);
+  const whole = await as(authority, "user:both@test");
+  const all = (await whole.log.list({ pageSize: 1000 })).records;
+  assert.ok(
+    all.every(({ entry }) => entry.length > 0) &&
+      all.some(({ entry, openings }) => fromBinary(LogEntrySchema, entry).audience === "" && openings.length > 0),
+  );
   assert.equal((await refusal(audit.log.list({ audience: "two" }))).reason, "ROLE_REQUIRED");
   assert.equal((await audit.log.getCheckpoint({})).position?.revision, (await audit.log.list({ pageSize: 1 })).position?.revision);
   assert.deepEqual((await audit.elevations.list({ filter: { audience: "two" } })).elevations, []);
@@ -163,3 +191,7 @@ test("a reader that does not keep up is cut, and what is urgent goes first", asy
   }
   assert.equal(next, 6000);
 });
+
+async function* from<T>(items: readonly T[]): AsyncGenerator<T> {
+  yield* items;
+}

@@ -5,6 +5,7 @@ import {
   type Elevation,
   type ElevationFilter,
   ElevationFilterSchema,
+  ElevationSchema,
   type ElevationServiceWatchRequest,
   type ElevationServiceWatchResponse,
   ElevationServiceWatchResponseSchema,
@@ -12,6 +13,7 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Caller, readerOf } from "../elevation/caller.ts";
+import { isFinal } from "../elevation/evolve.ts";
 import type { ReadableElevations } from "../elevation/readable.ts";
 import type { AuthenticatedCaller } from "../identity/identity.ts";
 import type { Log, Position } from "../log/log.ts";
@@ -36,7 +38,9 @@ export interface ElevationWatchesOptions {
 }
 
 type Changed = Change & Required<Pick<Change, "elevation">>;
-type News = { readonly change: Changed } | { readonly heartbeat: Position };
+type News =
+  /** `settled`: nothing more happened to the elevation in the same commit. */
+  { readonly change: Changed; readonly settled: boolean } | { readonly heartbeat: Position };
 
 /** Serves all watches. */
 export class ElevationWatches {
@@ -58,14 +62,16 @@ export class ElevationWatches {
     // From here on nothing is missed: what the state has already is left out again.
     life.use(
       log.subscribe((changes) => {
-        for (const change of changes) if (hasElevation(change)) mailbox.push({ change });
+        const about = changes.filter(hasElevation);
+        const last = new Map(about.map((change) => [change.entry.elevation, change]));
+        for (const change of about) mailbox.push({ change, settled: last.get(change.entry.elevation) === change });
       }),
     );
     const head = log.position();
     await this.#holdWaiting(caller, request.waitingFor, life);
     life.use(heartbeats(clock, () => mailbox.length === 0 && mailbox.push({ heartbeat: log.position() })));
     const view = new Watched(this.#options.readable, caller, request.filter ?? create(ElevationFilterSchema));
-    const resumed = request.after && isResumable(request.after, head) ? request.after : undefined;
+    const resumed = request.after && (await isResumable(request.after, head, log.store)) ? request.after : undefined;
     // Only what is complete may be resumed behind: nothing yet, or what the caller said.
     let position: Position = resumed ?? { epoch: head.epoch, revision: 0n };
     const message = (parts: { elevation?: Elevation; reset?: boolean; caughtUp?: boolean }) =>
@@ -88,7 +94,7 @@ export class ElevationWatches {
       const { state } = news.change.elevation;
       position = { epoch: news.change.head.epoch, revision: news.change.head.revision };
       if ((ahead.get(state.id) ?? 0n) >= state.revision) continue;
-      const elevation = await view.changed(state);
+      const elevation = await view.changed(state, news.settled);
       if (elevation) yield message({ elevation });
     }
   }
@@ -136,12 +142,13 @@ export class ElevationWatches {
   }
 }
 
-/** What one watcher sees. Whoever watches a state or a duty is also told of the change by which an elevation leaves it. */
+/** What one watcher sees. It is also told of the change by which an elevation leaves its filter, or its sight. */
 class Watched {
   readonly filter: ElevationFilter;
   readonly #wide: ElevationFilter;
   readonly #readable: ReadableElevations;
   readonly #caller: Caller;
+  /** Elevations that the watcher knows as open: only those change. */
   readonly #inside = new Set<string>();
 
   constructor(readable: ReadableElevations, caller: Caller, filter: ElevationFilter) {
@@ -153,23 +160,28 @@ class Watched {
 
   async present(state: Elevation): Promise<Elevation | undefined> {
     const shown = await this.#readable.show(this.#caller, state, this.filter);
-    if (shown && this.#narrow()) this.#inside.add(state.id);
+    if (shown && !isFinal(state)) this.#inside.add(state.id);
     return shown;
   }
 
   /** On a resumed watch nobody knows what the watcher saw inside its filter: what left it is told too. */
   async missed(state: Elevation): Promise<Elevation | undefined> {
-    return (await this.present(state)) ?? (this.#narrow() ? this.#readable.show(this.#caller, state, this.#wide) : undefined);
+    return (await this.present(state)) ?? this.#readable.show(this.#caller, state, this.#wide);
   }
 
-  async changed(state: Elevation): Promise<Elevation | undefined> {
+  /** What left is told when it is settled: a vote and what it decides are two entries, and the decision is what counts. */
+  async changed(state: Elevation, settled: boolean): Promise<Elevation | undefined> {
     const shown = await this.present(state);
-    if (shown || !this.#inside.delete(state.id)) return shown;
-    return this.#readable.show(this.#caller, state, this.#wide);
-  }
-
-  #narrow(): boolean {
-    return this.filter.states.length > 0 || this.filter.decidable;
+    if (shown) {
+      if (isFinal(state)) this.#inside.delete(state.id);
+      return shown;
+    }
+    if (!settled || !this.#inside.delete(state.id)) return undefined;
+    const { id, audience, revision } = state;
+    return (
+      (await this.#readable.show(this.#caller, state, this.#wide)) ??
+      create(ElevationSchema, { id, audience, state: state.state, revision })
+    );
   }
 }
 

@@ -1,10 +1,10 @@
-// Reading the log: entries of the audiences whose role the caller has, and those of none. Never shows an opening to anybody else.
+// Reading the log: entries of the audiences whose role the caller has, the others as hashes, so that the tree can be rebuilt. Never shows an
+// opening to anybody else.
 import { hasRole } from "@brevet/policy";
 import type { Clock } from "@brevet/protocol";
 import { GrpcCode } from "@brevet/protocol";
 import type { LogPosition } from "@brevet/protocol/brevet/v1/elevation";
 import {
-  type LogEntry,
   LogEntrySchema,
   type LogRecord,
   LogRecordSchema,
@@ -23,8 +23,6 @@ import { heartbeats, type Life, lifeOf } from "./stream.ts";
 
 const PAGE = 100;
 const LARGEST_PAGE = 1000;
-/** Entries looked at for one page at most: what others may not see must not make it cost without limit. */
-const MOST_LOOKED_AT = 20_000;
 
 /** What {@link ReadableLog} stands on. */
 export interface ReadableLogOptions {
@@ -42,28 +40,21 @@ export class ReadableLog {
     this.#options = options;
   }
 
-  /** Entries behind a revision, oldest first. */
+  /** Entries behind a revision, oldest first; fewer than the page means that the log ends at the position. */
   async list(caller: AuthenticatedCaller, request: LogServiceListRequest): Promise<{ records: LogRecord[]; position: Position }> {
     const { afterRevision, pageSize, audience, elevation } = request;
     if (pageSize < 0) throw invalid("page_size", "must not be negative");
     if (elevation.length > 64 || audience.length > 128) throw invalid(audience.length > 128 ? "audience" : "elevation", "is too long");
-    const readable = this.#readable(caller, audience);
-    const size = Math.min(pageSize || PAGE, LARGEST_PAGE);
-    const which = { limit: size, ...(audience === "" ? {} : { audience }), ...(elevation === "" ? {} : { elevation }) };
-    const records: LogRecord[] = [];
-    let after = afterRevision;
-    for (let looked = 0; looked < MOST_LOOKED_AT && records.length < size; ) {
-      const page = await this.#options.log.store.entries(after, which);
-      for (const record of page) {
-        const entry = fromBinary(LogEntrySchema, record.entry);
-        after = entry.revision;
-        if (readable(entry)) records.push(record);
-        if (records.length === size) break;
-      }
-      looked += page.length;
-      if (page.length < size) break;
-    }
-    return { records, position: this.#options.log.position() };
+    const shown = this.#shownTo(caller, audience);
+    const { store } = this.#options.log;
+    let position = this.#options.log.position();
+    const limit = Math.min(pageSize || PAGE, LARGEST_PAGE);
+    const which = { limit, ...(audience === "" ? {} : { audience }), ...(elevation === "" ? {} : { elevation }) };
+    const page = await store.entries(afterRevision, which);
+    const last = page.at(-1);
+    // The log may have grown since.
+    if (last && last.revision > position.revision) position = placeOf(last);
+    return { records: page.map(shown), position };
   }
 
   /** Entries behind a position, then new ones as they come. */
@@ -74,9 +65,9 @@ export class ReadableLog {
     signal: AbortSignal,
   ): AsyncGenerator<LogServiceWatchResponse> {
     const { log, clock, drain } = this.#options;
-    this.#readable(caller, audience);
+    this.#shownTo(caller, audience);
     const head = log.position();
-    if (after && !isResumable(after, head)) {
+    if (after && !(await isResumable(after, head, log.store))) {
       const message = `the log is at ${head.revision} of epoch ${head.epoch}: the position asked for is not in it`;
       throw new Refused({
         reason: "REQUEST_INVALID",
@@ -97,11 +88,11 @@ export class ReadableLog {
       const end = log.position();
       for (;;) {
         const page = await log.store.entries(position.revision, which);
+        // Rights are those of the moment, page by page.
+        const shown = this.#shownTo(caller, audience);
         for (const record of page) {
-          const entry = fromBinary(LogEntrySchema, record.entry);
-          position = { epoch: entry.epoch, revision: entry.revision };
-          if (this.#readable(caller, audience)(entry))
-            yield create(LogServiceWatchResponseSchema, { record: create(LogRecordSchema, record), position: positionMessage(position) });
+          position = placeOf(record);
+          yield create(LogServiceWatchResponseSchema, { record: shown(record), position: positionMessage(position) });
         }
         if (page.length < LARGEST_PAGE) break;
       }
@@ -110,8 +101,11 @@ export class ReadableLog {
     }
   }
 
-  /** What the caller may read, under the policies as they are now. */
-  #readable(caller: AuthenticatedCaller, audience: string): (entry: LogEntry) => boolean {
+  /**
+   * How records are shown to the caller, under the policies as they are now: whole where the caller has a role, those of no audience
+   * without openings unless the role is everywhere, all others as hashes.
+   */
+  #shownTo(caller: AuthenticatedCaller, audience: string): (record: LogRecord) => LogRecord {
     const { policies } = this.#options;
     const roles = new Set(
       caller.audiences().filter((each) => {
@@ -120,7 +114,15 @@ export class ReadableLog {
         return policy !== undefined && facts !== undefined && (hasRole(policy, "auditor", facts) || hasRole(policy, "admin", facts));
       }),
     );
-    if (roles.size > 0 && (audience === "" || roles.has(audience))) return (entry) => entry.audience === "" || roles.has(entry.audience);
+    const everywhere = policies.audiences().every((each) => roles.has(each));
+    if (roles.size > 0 && (audience === "" || roles.has(audience))) {
+      return (record) => {
+        const entry = fromBinary(LogEntrySchema, record.entry);
+        if (roles.has(entry.audience) || (entry.audience === "" && everywhere)) return record;
+        const { revision, leafHash } = record;
+        return create(LogRecordSchema, entry.audience === "" ? { entry: record.entry, revision, leafHash } : { revision, leafHash });
+      };
+    }
     const where = audience === "" ? "any audience" : `the audience ${audience}`;
     throw new Refused({
       reason: "ROLE_REQUIRED",
@@ -128,6 +130,11 @@ export class ReadableLog {
       metadata: { role: "auditor", ...(audience === "" ? {} : { audience }), ...(caller.name === "" ? {} : { principal: caller.name }) },
     });
   }
+}
+
+function placeOf({ entry }: LogRecord): Position {
+  const { epoch, revision } = fromBinary(LogEntrySchema, entry);
+  return { epoch, revision };
 }
 
 function invalid(field: string, problem: string): Refused {

@@ -2,8 +2,8 @@
 // Never decides what a waiting call is worth.
 import type { Clock, Timer } from "@brevet/protocol";
 
-/** Between the answer to a request that waits and the watch that follows it. */
-const GRACE_MS = 10_000;
+/** Between the answer to a request that waits and the watch that follows it: what the API says. */
+const GRACE_MS = 30_000;
 
 /** Counts the calls that wait, by elevation. */
 export class WaitingCalls {
