@@ -46,6 +46,7 @@ test("what does not fit is counted, and the count is told once", () => {
   const batch = log.take();
   assert.equal(batch?.decisions.length, 3);
   assert.equal(batch?.dropped, 8n);
+  log.confirmed(1n);
   log.denied(denial);
   assert.equal(log.take()?.dropped, 0n);
 });
@@ -57,6 +58,7 @@ test("many decisions go in batches, none twice and none lost", () => {
   for (let batch = log.take(); batch !== undefined; batch = log.take()) {
     assert.ok(batch.decisions.length <= 500);
     ids.push(...batch.decisions.map(({ decisionId }) => decisionId));
+    log.confirmed(batch.sequence);
   }
   assert.equal(ids.length, 1200);
   assert.equal(new Set(ids).size, 1200);
@@ -66,4 +68,19 @@ test("an anonymous count names nobody", () => {
   const log = new DecisionLog({ audience: "a", newId });
   log.permitted({ ...permit, elevation: "" });
   assert.equal(log.take()?.decisions[0]?.principal, "");
+});
+
+test("a batch is kept until it is confirmed, so that a broken link loses none", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  log.denied(denial);
+  const first = log.take();
+  log.denied({ ...denial, decisionId: "dec_2" });
+  assert.equal(log.take(), undefined, "one at a time");
+  assert.equal(log.unconfirmed, first);
+  log.confirmed(0n);
+  assert.equal(log.unconfirmed, first, "an older confirmation is about another batch");
+  log.confirmed(first?.sequence ?? 0n);
+  assert.equal(log.unconfirmed, undefined);
+  const second = log.take();
+  assert.deepEqual([second?.sequence, second?.decisions[0]?.decisionId], [2n, "dec_2"]);
 });

@@ -56,6 +56,8 @@ export class DecisionLog {
   readonly #permits = new Map<string, Map<string, Map<number, Permits>>>();
   #permitRecords = 0;
   #dropped = 0n;
+  #sequence = 0n;
+  #sent: DecisionBatch | undefined;
 
   constructor(options: { readonly audience: string; readonly newId: NewId; readonly maxRecords?: number }) {
     this.#audience = options.audience;
@@ -110,9 +112,19 @@ export class DecisionLog {
     statuses.set(call.callStatus, { first: call, lastMs: call.nowMs, count: 1 });
   }
 
-  /** The next batch, taken out; undefined when there is nothing to tell. */
+  /** The batch that was sent and not confirmed: a link that comes back sends it again, and the authority counts it once. */
+  get unconfirmed(): DecisionBatch | undefined {
+    return this.#sent;
+  }
+
+  /** The authority has what was sent up to this batch. */
+  confirmed(sequence: bigint): void {
+    if (this.#sent !== undefined && this.#sent.sequence <= sequence) this.#sent = undefined;
+  }
+
+  /** The next batch, kept until it is confirmed; undefined when there is nothing to tell, or one is on its way. */
   take(): DecisionBatch | undefined {
-    if (this.size === 0 && this.#dropped === 0n) return undefined;
+    if (this.#sent !== undefined || (this.size === 0 && this.#dropped === 0n)) return undefined;
     const permits = [...this.#permits.values()].flatMap((methods) =>
       [...methods.values()].flatMap((statuses) => [...statuses.values()].map((each) => this.#recordOf(each))),
     );
@@ -120,9 +132,10 @@ export class DecisionLog {
     this.#permitRecords = 0;
     const all = [...this.#records, ...permits];
     this.#records = all.slice(BATCH_RECORDS);
-    const batch = create(DecisionBatchSchema, { decisions: all.slice(0, BATCH_RECORDS), dropped: this.#dropped });
+    this.#sequence += 1n;
+    this.#sent = create(DecisionBatchSchema, { decisions: all.slice(0, BATCH_RECORDS), dropped: this.#dropped, sequence: this.#sequence });
     this.#dropped = 0n;
-    return batch;
+    return this.#sent;
   }
 
   #recordOf({ first, lastMs, count }: Permits): DecisionRecord {

@@ -124,7 +124,7 @@ export class Link {
   /** Sends what is left of the decisions, ends the stream and the connection. */
   async close(): Promise<void> {
     if (this.#outbox !== undefined && this.#connected) {
-      this.#flush();
+      this.#flushAll();
       this.#outbox.end();
       const { clock } = this.#options;
       let grace: Timer | undefined;
@@ -222,6 +222,8 @@ export class Link {
     if (response.message.case === "welcome") {
       for (let i = 0; i < PROBES_AT_START; i += 1) this.#probe();
       this.#connected = true;
+      const again = this.#options.decisions.unconfirmed;
+      if (again !== undefined) this.#send(() => ({ case: "decisions", value: again }));
       this.#problem = undefined;
       if (this.#logged !== "") logger.info({ authority }, "linked to the authority again");
       this.#logged = "";
@@ -229,6 +231,10 @@ export class Link {
     if (response.message.case === "timeSample") {
       const { sent, received, answered } = response.message.value;
       if (received && answered) this.#estimator.sample(Number(sent) / 1e6, timestampMs(received), timestampMs(answered), arrivedMs);
+    }
+    if (response.message.case === "decisionsTaken") {
+      this.#options.decisions.confirmed(response.message.value.sequence);
+      if (this.#options.decisions.size > 0) this.#flush();
     }
     this.#intake.apply(response);
     this.#acknowledge();
@@ -292,6 +298,15 @@ export class Link {
   #flush(): void {
     const batch = this.#options.decisions.take();
     if (batch !== undefined) this.#send(() => ({ case: "decisions", value: batch }));
+  }
+
+  /** At the end nothing is waited for: what is left goes out behind what is on its way. */
+  #flushAll(): void {
+    const { decisions } = this.#options;
+    do {
+      if (decisions.unconfirmed !== undefined) decisions.confirmed(decisions.unconfirmed.sequence);
+      this.#flush();
+    } while (decisions.unconfirmed !== undefined && decisions.size > 0);
   }
 
   #send(make: () => SyncMessage): void {

@@ -140,8 +140,11 @@ export class TestAuthority implements AsyncDisposable {
         const receivedMs = this.nowMs();
         if (message.case === "hello") this.#greet(message.value, out);
         else if (message.case === "acknowledgement") this.acknowledgements.push(message.value);
-        else if (message.case === "decisions") this.decisions.push(message.value);
-        else if (message.case === "timeProbe" && this.sendTimeSamples) {
+        else if (message.case === "decisions") {
+          const { sequence } = message.value;
+          this.decisions.push(message.value);
+          out.push(() => this.#response({ case: "decisionsTaken", value: { sequence } }));
+        } else if (message.case === "timeProbe" && this.sendTimeSamples) {
           const { sent } = message.value;
           out.push(() =>
             this.#response({
