@@ -71,7 +71,8 @@ test("whoever watches what they may decide sees it come, and sees it go", async 
   await bo.elevations.deny({ requestId: requestId(), id: elevation?.id ?? "" });
   const [went] = (await watch.until((message) => message.elevation?.state === ElevationState.DENIED)).slice(-1);
   assert.equal(went?.elevation?.mayDecide, false);
-  const { elevation: next } = await sam.elevations.request({ requestId: requestId(), method: REFUND, run: "next" });
+  const rita = await as(authority, "user:rita@test");
+  const { elevation: next } = await rita.elevations.request({ requestId: requestId(), method: REFUND });
   await ana.elevations.deny({ requestId: requestId(), id: next?.id ?? "" });
   const own = await watch.until((message) => message.elevation?.id === next?.id && message.elevation?.state === ElevationState.DENIED);
   assert.equal(own.filter(({ elevation: each }) => each !== undefined).length, 2, "asked, and decided by the watcher's own vote");
