@@ -25,7 +25,8 @@ function setUp(options: { random?: number; fails?: () => boolean } = {}) {
       jti: `gnt_${issued}`,
       elevation,
       rev: "1",
-      authorization_details: [{ type: "grpc_method", actions: ["a.B/C"] }],
+      window_end: iat + 3600,
+      authorization_details: [{ type: "grpc_method", actions: ["a.B/C"], entitlement: "refund" }],
     };
     return create(ElevationServiceIssueGrantResponseSchema, { grant: signGrant(claims, key) });
   };

@@ -36,10 +36,10 @@ export function untilSettled(
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason as Error);
     let latest: Elevation | undefined;
-    let leave: () => void = () => {};
+    let leave: (settled: boolean) => void = () => {};
     let starting: Timer | undefined;
     const end = (finish: () => void) => {
-      leave();
+      leave(latest !== undefined && isSettled(latest));
       starting?.cancel();
       signal.removeEventListener("abort", onAbort);
       finish();
@@ -65,7 +65,6 @@ export function untilSettled(
     signal.addEventListener("abort", onAbort, { once: true });
     if (start.known !== undefined) onElevation(start.known.elevation);
     if (start.known !== undefined && isSettled(start.known.elevation)) return;
-    leave = means.watch.add({ id: start.id, onElevation, onAbsent: lookUp, onFailure }, start.known?.position);
-    if (start.known === undefined) lookUp();
+    leave = means.watch.add({ id: start.id, onElevation, onMissed: lookUp, onFailure }, start.known?.position);
   });
 }

@@ -54,7 +54,7 @@ function setUp() {
     id,
     onElevation: (elevation: Elevation) =>
       heard.push(`${id} ${ElevationState.PENDING === elevation.state ? "pending" : "other"} ${elevation.revision}`),
-    onAbsent: () => heard.push(`${id} absent`),
+    onMissed: () => heard.push(`${id} missed`),
     onFailure: (failure: Error) => heard.push(`${id} ${failure.message}`),
   });
   return { streams, watch, heard, waiter };
@@ -77,26 +77,58 @@ test("a broken watch resumes behind what was seen, and says again whom it waits 
   first.end(new ConnectError("the authority is draining", Code.Unavailable));
   const second = await streams.nth(2);
   assert.deepEqual([second.request.after?.revision, second.request.waitingFor], [7n, ["elv_a"]]);
-  leave();
+  leave(false);
   await until(() => !watch.open);
   assert.equal(second.signal.aborted, true);
 });
 
-test("a new waiter is announced, and behind its own position, with one new opening for many", async () => {
-  const { streams, watch, waiter } = setUp();
+test("a waiter who may have missed something is told so, and costs nobody else a thing", async () => {
+  const { streams, watch, heard, waiter } = setUp();
   const leaves = [watch.add(waiter("elv_a"), at(5n)), watch.add(waiter("elv_b"), at(4n))];
   const first = await streams.nth(1);
-  assert.deepEqual([first.request.after, first.request.waitingFor], [at(4n), ["elv_a", "elv_b"]]);
+  assert.deepEqual([first.request.after, first.request.waitingFor], [at(5n), ["elv_a", "elv_b"]]);
+  assert.deepEqual(heard, ["elv_b missed"]);
   first.send({ caughtUp: true, position: at(20n) });
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  first.send(change("elv_a", 21n));
+  await until(() => heard.length === 2);
+  leaves.push(watch.add(waiter("elv_c"), at(20n)), watch.add(waiter("elv_d"), at(21n, "epo_2")), watch.add(waiter("elv_e")));
+  assert.deepEqual(heard.slice(2), ["elv_c missed", "elv_d missed", "elv_e missed"]);
+  first.send(change("elv_c", 22n));
+  await until(() => heard.at(-1) === "elv_c pending 22");
   assert.equal(streams.opened.length, 1);
-  for (const id of ["elv_c", "elv_d"]) leaves.push(watch.add(waiter(id), at(19n)));
-  first.send(change("elv_a", 25n));
-  const second = await streams.nth(2);
-  assert.deepEqual([second.request.after, second.request.waitingFor], [at(19n), ["elv_a", "elv_b", "elv_c", "elv_d"]]);
-  for (const leave of leaves) leave();
+  for (const leave of leaves) leave(true);
   await until(() => !watch.open);
-  assert.equal(streams.opened.length, 2);
+});
+
+test("who missed nothing is served by the open stream, and announced a little later", async () => {
+  const { streams, watch, heard, waiter } = setUp();
+  const leaves = [watch.add(waiter("elv_a"), at(5n))];
+  const first = await streams.nth(1);
+  first.send({ caughtUp: true, position: at(6n) });
+  first.send(change("elv_a", 7n));
+  await until(() => heard.length === 1);
+  leaves.push(watch.add(waiter("elv_b"), at(7n)));
+  first.send(change("elv_b", 8n));
+  await until(() => heard.includes("elv_b pending 8"));
+  assert.equal(streams.opened.length, 1);
+  const second = await streams.nth(2);
+  assert.deepEqual([second.request.after, second.request.waitingFor], [at(8n), ["elv_a", "elv_b"]]);
+  for (const leave of leaves) leave(true);
+  await until(() => !watch.open);
+});
+
+test("an elevation that is settled is left without a new opening", async () => {
+  const { streams, watch, heard, waiter } = setUp();
+  const leaveA = watch.add(waiter("elv_a"), at(5n));
+  const leaveB = watch.add(waiter("elv_b"), at(5n));
+  const first = await streams.nth(1);
+  leaveA(true);
+  first.send(change("elv_b", 9n));
+  await until(() => heard.length === 1);
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  assert.equal(streams.opened.length, 1);
+  leaveB(true);
+  await until(() => !watch.open);
 });
 
 test("nobody is waited for any longer who has left", async () => {
@@ -104,9 +136,9 @@ test("nobody is waited for any longer who has left", async () => {
   const leaveA = watch.add(waiter("elv_a"), at(5n));
   const leaveB = watch.add(waiter("elv_b"), at(5n));
   await streams.nth(1);
-  leaveB();
+  leaveB(false);
   assert.deepEqual((await streams.nth(2)).request.waitingFor, ["elv_a"]);
-  leaveA();
+  leaveA(false);
   await until(() => !watch.open);
 });
 
@@ -123,11 +155,11 @@ test("after a restore the whole state is read, and who is not in it is told", as
   assert.equal(second.request.after, undefined);
   second.send(change("elv_a", 3n, "epo_2"));
   second.send({ caughtUp: true, position: at(9n, "epo_2") });
-  await until(() => heard.includes("elv_b absent"));
-  assert.ok(!heard.includes("elv_a absent"));
+  await until(() => heard.includes("elv_b missed"));
+  assert.ok(!heard.includes("elv_a missed"));
   second.end();
   assert.deepEqual((await streams.nth(3)).request.after?.revision, 9n);
-  for (const leave of leaves) leave();
+  for (const leave of leaves) leave(false);
   await until(() => !watch.open);
 });
 

@@ -1,11 +1,12 @@
 // The one watch of a process on its authority: open while somebody waits, resumed behind what was seen, whatever happens to the connection.
 // Hands each change to whoever waits for that elevation; never judges it.
 import { type Clock, sleep, type Timer } from "@brevet/protocol";
-import type {
-  Elevation,
-  ElevationServiceWatchRequestSchema,
-  ElevationServiceWatchResponse,
-  LogPosition,
+import {
+  type Elevation,
+  type ElevationServiceWatchRequestSchema,
+  type ElevationServiceWatchResponse,
+  ElevationState,
+  type LogPosition,
 } from "@brevet/protocol/brevet/v1/elevation";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AuthorityError, type IdentityFailure } from "../connection/failure.ts";
@@ -16,8 +17,8 @@ import { backoffMs, type Pace } from "../connection/retry.ts";
 export interface Waiter {
   readonly id: string;
   onElevation(elevation: Elevation): void;
-  /** The whole state came, and the elevation was not in it. */
-  onAbsent(): void;
+  /** How it stands is not told here: the watch came too late, or the elevation is none of the caller's open ones. Changes from now on are told. */
+  onMissed(): void;
   /** The authority refuses the watch; no further call follows. */
   onFailure(failure: AuthorityError | IdentityFailure): void;
 }
@@ -35,22 +36,23 @@ export interface WatchOptions extends Pace {
 const SILENCE_MS = 40_000;
 // The authority takes no more. An approval of the others makes them SCHEDULED, and the call starts them.
 const MOST_ANNOUNCED = 1000;
-// Waiters that come and go together share one new opening.
-const GATHER_MS = 10;
+// Who came and who left is said with the next opening. The authority takes the word of the request for longer than this.
+const ANNOUNCE_MS = 500;
+// Of the whole state only what is open: who waits for something that is final is told that it is not there.
+const OPEN_STATES = [ElevationState.PENDING, ElevationState.SCHEDULED, ElevationState.ACTIVE];
 
 /** See the head of this file. */
 export class Watch {
   readonly #options: WatchOptions;
   readonly #clock: Clock;
   readonly #waiters = new Set<Waiter>();
+  /** Behind which the next stream resumes; undefined: with the whole state. */
   #after: LogPosition | undefined;
   #running = false;
   #failures = 0;
   /** Ends the present stream, or the pause before the next. */
   #turn: AbortController | undefined;
-  #gathering: Timer | undefined;
-  /** Waiters came or left since the present stream was opened. */
-  #changed = false;
+  #announcing: Timer | undefined;
 
   constructor(options: WatchOptions) {
     this.#options = options;
@@ -63,30 +65,31 @@ export class Watch {
   }
 
   /**
-   * Waits for an elevation. `after` is a position of the log behind which all its changes are wanted; without it the whole state is read.
-   * Returns how to stop.
+   * Waits for an elevation. `after` is the position of the log up to which its changes are known. Returns how to stop, which is told whether
+   * the elevation is settled.
    */
-  add(waiter: Waiter, after?: LogPosition): () => void {
-    if (!this.#running) this.#after = after;
-    else if (after === undefined || this.#after?.epoch !== after.epoch) this.#after = undefined;
-    else if (after.revision < this.#after.revision) this.#after = after;
+  add(waiter: Waiter, after?: LogPosition): (settled: boolean) => void {
     this.#waiters.add(waiter);
-    if (this.#running) this.#gather();
-    else void this.#run();
-    return () => {
+    if (!this.#running) {
+      this.#after = after;
+      void this.#run();
+    } else {
+      this.#announce();
+      const isAhead = after !== undefined && after.epoch === this.#after?.epoch && after.revision >= this.#after.revision;
+      // Looking one up is cheap. Resuming further behind would send everybody's changes again.
+      if (!isAhead) waiter.onMissed();
+    }
+    return (settled) => {
       if (!this.#waiters.delete(waiter)) return;
       if (this.#waiters.size === 0) this.#turn?.abort();
-      else this.#gather();
+      // While it is said to be waited for, an approval would start its window.
+      else if (!settled) this.#announce();
     };
   }
 
-  /** Whom a call waits for is said when a stream is opened: open a new one, soon, for all that changed meanwhile. */
-  #gather(): void {
-    this.#changed = true;
-    this.#gathering ??= this.#clock.after(GATHER_MS, () => {
-      this.#gathering = undefined;
-      if (this.#changed) this.#turn?.abort();
-    });
+  /** For whom calls wait is said when a stream is opened: open a new one, for all that changed until then. */
+  #announce(): void {
+    this.#announcing ??= this.#clock.after(ANNOUNCE_MS, () => this.#turn?.abort());
   }
 
   async #run(): Promise<void> {
@@ -108,8 +111,8 @@ export class Watch {
       await sleep(this.#clock, backoffMs(this.#failures, this.#options.random), turn.signal).catch(() => undefined);
     }
     this.#running = false;
-    this.#gathering?.cancel();
-    this.#gathering = undefined;
+    this.#announcing?.cancel();
+    this.#announcing = undefined;
     this.#turn = undefined;
     this.#after = undefined;
     this.#failures = 0;
@@ -118,7 +121,8 @@ export class Watch {
   /** One stream to its end. Undefined where it was ended here, or by the authority without an error. */
   async #follow(turn: AbortController): Promise<AuthorityError | IdentityFailure | undefined> {
     const waiters = new Set(this.#waiters);
-    this.#changed = false;
+    this.#announcing?.cancel();
+    this.#announcing = undefined;
     const resumed = this.#after;
     const seen = new Set<string>();
     let whole = resumed === undefined;
@@ -137,7 +141,7 @@ export class Watch {
     try {
       listen();
       const request = {
-        filter: { mine: true },
+        filter: { mine: true, states: whole ? OPEN_STATES : [] },
         waitingFor: [...new Set([...waiters].map(({ id }) => id))].slice(-MOST_ANNOUNCED),
         ...(resumed === undefined ? {} : { after: resumed }),
       };
@@ -156,10 +160,10 @@ export class Watch {
         }
         if (message.caughtUp && whole) {
           whole = false;
-          for (const waiter of waiters) if (this.#waiters.has(waiter) && !seen.has(waiter.id)) waiter.onAbsent();
+          for (const waiter of waiters) if (this.#waiters.has(waiter) && !seen.has(waiter.id)) waiter.onMissed();
         }
-        // Before all of the state came, no position says what was seen; and a new waiter may want more than this stream sends.
-        if (!whole && message.position !== undefined && !this.#changed) this.#after = message.position;
+        // Before all of the state came, no position says what was seen.
+        if (!whole && message.position !== undefined) this.#after = message.position;
       }
       return undefined;
     } catch (error) {
