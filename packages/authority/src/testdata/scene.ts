@@ -97,16 +97,6 @@ export function codeOf(reason: keyof typeof catalogue): number {
   return catalogue[reason].code;
 }
 
-/** Reads a stream until `done` says so. */
-export async function until<T>(stream: AsyncIterable<T>, done: (message: T) => boolean): Promise<T[]> {
-  const messages: T[] = [];
-  for await (const message of stream) {
-    messages.push(message);
-    if (done(message)) return messages;
-  }
-  throw new Error(`the stream ended after ${messages.length} messages`);
-}
-
 /** A stream that is read piece by piece, and ended with `abort`. */
 export class Reading<T> {
   readonly abort = new AbortController();
