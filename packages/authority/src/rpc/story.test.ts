@@ -8,7 +8,7 @@ import {
   ElevationState,
   ElevationStateSchema,
 } from "@brevet/protocol/brevet/v1/elevation";
-import { startTestAuthority, type TestAuthority } from "@brevet/testing";
+import { startTestAuthority, type TestAuthority, TestClock } from "@brevet/testing";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import * as grpc from "@grpc/grpc-js";
@@ -67,6 +67,29 @@ test("an approval without a waiting call is SCHEDULED, and the first use starts 
   const id = elevation?.id ?? "";
   assert.equal((await ana.elevations.approve({ requestId: requestId(), id })).elevation?.state, ElevationState.SCHEDULED);
   assert.equal((await guard.elevations.start({ requestId: requestId(), id })).elevation?.state, ElevationState.ACTIVE);
+});
+
+test("a window ends by itself at its instant, and watchers hear of it", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock });
+  const sam = await as(authority, "user:sam@test");
+  const ana = await as(authority, "user:ana@test");
+  const ask = { requestId: requestId(), method: REFUND, waiting: true, duration: durationFromMs(5 * 60_000) };
+  const { elevation: asked } = await sam.elevations.request(ask);
+  const id = asked?.id ?? "";
+  const { elevation: active } = await ana.elevations.approve({ requestId: requestId(), id });
+  assert.equal(active?.state, ElevationState.ACTIVE, "a call that said it waits, and whose watch is about to come");
+  assert.equal(active.windowEnd && timestampMs(active.windowEnd), clock.wallMs() + 5 * 60_000);
+  const watch = new Reading((signal) => sam.elevations.watch({ filter: { ids: [id] } }, { signal }));
+  await watch.until((message) => message.caughtUp);
+  clock.advance(5 * 60_000 - 1);
+  assert.equal((await sam.elevations.get({ id })).elevation?.state, ElevationState.ACTIVE);
+  clock.advance(10);
+  const [expired] = (await watch.until((message) => message.elevation?.state === ElevationState.EXPIRED)).slice(-1);
+  assert.deepEqual(expired?.elevation?.endTime, active.windowEnd, "the end is the window's, however late it is written");
+  const refused = await refusal(sam.elevations.issueGrant({ requestId: requestId(), id }));
+  assert.equal(refused.reason, "ELEVATION_EXPIRED");
+  watch.abort.abort();
 });
 
 test("nobody reads more than their own, what they may decide, and what a role shows", async () => {
