@@ -138,7 +138,9 @@ export class AuthoritySession implements Disposable {
 
   /** Ends every wait and the connection; the session is of no use after it. */
   close(): void {
-    this.#closing.abort(new Error("the session with the authority was closed"));
+    const reason = new Error("the session with the authority was closed");
+    this.#closing.abort(reason);
+    for (const question of this.#questions.values()) question.end(reason);
     this.#connection.close();
   }
 
@@ -153,20 +155,18 @@ export class AuthoritySession implements Disposable {
   #question(key: string, pursue: Pursuit): Question {
     const open = this.#questions.get(key);
     if (open !== undefined) return open;
-    const question: Question = new Question(
-      (signal, publish) => pursue(AbortSignal.any([signal, this.#closing.signal]), publish),
-      this.#pace.clock,
-      () => {
-        if (this.#questions.get(key) === question) this.#questions.delete(key);
-      },
-    );
+    const question: Question = new Question(pursue, this.#pace.clock, () => {
+      if (this.#questions.get(key) === question) this.#questions.delete(key);
+    });
     this.#questions.set(key, question);
     return question;
   }
 
-  #persist<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  /** One signal where one does: a signal that follows two costs more than the rest of a waiting call. */
+  async #persist<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const closing = this.#closing.signal;
-    return persist(call, this.#pace, this.#patienceMs, signal === undefined ? closing : AbortSignal.any([signal, closing]));
+    closing.throwIfAborted();
+    return persist(call, this.#pace, this.#patienceMs, signal ?? closing, closing);
   }
 }
 

@@ -39,6 +39,12 @@ export class Question {
     this.#answer.catch(() => undefined);
   }
 
+  /** Ends it for all who wait. */
+  end(reason: Error): void {
+    this.#onEnd();
+    this.#ending.abort(reason);
+  }
+
   /** Rejects as the pursuit does, and with the signal's reason when that is aborted. */
   async follow({ signal, limitMs, onChange }: FollowOptions): Promise<WaitResult> {
     signal?.throwIfAborted();

@@ -19,13 +19,14 @@ export function backoffMs(failures: number, random: () => number): number {
 
 /**
  * Makes a call, again while the authority cannot be reached, for up to `patienceMs`. The call has to be idempotent. Rejects with
- * {@link AuthorityError} or {@link IdentityFailure}, and with the signal's reason when that is aborted.
+ * {@link AuthorityError} or {@link IdentityFailure}, and with a signal's reason when it is aborted: `closing` counts once a try has failed.
  */
 export async function persist<T>(
   call: (signal: AbortSignal) => Promise<T>,
   pace: Pace,
   patienceMs: number,
   signal: AbortSignal,
+  closing: AbortSignal,
 ): Promise<T> {
   const began = pace.clock.monotonicMs();
   for (let failures = 1; ; failures += 1) {
@@ -34,6 +35,7 @@ export async function persist<T>(
       return await call(signal);
     } catch (error) {
       signal.throwIfAborted();
+      closing.throwIfAborted();
       failure = AuthorityError.from(error);
     }
     const pauseMs = backoffMs(failures, pace.random);
