@@ -60,14 +60,17 @@ test("a call that needs nothing costs microseconds", (context) => {
   let answered = 0;
   const listener: Listener = { onReceiveMetadata() {}, onReceiveMessage() {}, onReceiveStatus: () => void (answered += 1) };
   const given = new Metadata();
-  const many = 20_000;
-  for (let n = 0; n < many; n += 1) make(interceptor, given, listener);
-  const plainBegan = performance.now();
-  for (let n = 0; n < many; n += 1) make(() => new Answering(), given, listener);
-  const began = performance.now();
-  for (let n = 0; n < many; n += 1) make(interceptor, given, listener);
-  const addedUs = ((performance.now() - began - (began - plainBegan)) * 1000) / many;
-  assert.equal(answered, 3 * many);
+  const many = 10_000;
+  const plain = () => new Answering();
+  const spentUs = (one: Parameters<typeof make>[0]) => {
+    const began = performance.now();
+    for (let n = 0; n < many; n += 1) make(one, given, listener);
+    return ((performance.now() - began) * 1000) / many;
+  };
+  // Turn by turn, so that what else the machine does falls on both.
+  const rounds = Array.from({ length: 7 }, () => -spentUs(plain) + spentUs(interceptor)).toSorted((a, b) => a - b);
+  const addedUs = rounds[3] ?? Number.NaN;
+  assert.equal(answered, 14 * many);
   context.diagnostic(`${addedUs.toFixed(2)} µs added to a call`);
   // The target is 2; a machine that is busy with other tests gets some room.
   assert.ok(addedUs < 15, `${addedUs} µs`);
