@@ -59,7 +59,8 @@ export async function executeRequest(
   const id = newId("elv");
   const judge = async (actorId: string): Promise<Outcome> => {
     const initiator = facts?.initiator === undefined ? "" : await knownId(tx, facts.initiator);
-    const background = await backgroundOf(tx, actorId, initiator, message.audience, entitlement);
+    const breakGlass = entitlement !== undefined && policy?.policy.entitlement(entitlement)?.breakGlass !== undefined;
+    const background = await backgroundOf(tx, { requester: actorId, initiator, audience: message.audience, entitlement, breakGlass });
     const names = await namesOf(tx, background.denied);
     const context = await contextFor(tx, around, actorId, names);
     return decide({ kind: "request", id, message, background }, undefined, {
@@ -131,21 +132,25 @@ async function namesOf(view: View, states: readonly Elevation[]): Promise<Map<st
 
 async function backgroundOf(
   view: View,
-  requester: string,
-  initiator: string,
-  audience: string,
-  entitlement: string | undefined,
+  asked: {
+    readonly requester: string;
+    readonly initiator: string;
+    readonly audience: string;
+    readonly entitlement: string | undefined;
+    readonly breakGlass: boolean;
+  },
 ): Promise<Background> {
+  const { requester, initiator, audience, entitlement, breakGlass } = asked;
   if (requester === "" || entitlement === undefined) return { initiator, open: [], denied: [], unreviewed: [] };
   const { PENDING, SCHEDULED, ACTIVE, DENIED, EXPIRED, ENDED, REVOKED } = ElevationState;
   const same = { requester, audience, entitlement };
   const open: Question[] = [];
   for (const state of await view.elevations({ ...same, states: [PENDING, SCHEDULED, ACTIVE] })) {
-    const asked = await questionOf(view, state);
-    if (asked) open.push(asked);
+    const question = await questionOf(view, state);
+    if (question) open.push(question);
   }
   const denied = await view.elevations({ ...same, states: [DENIED], limit: 10 });
-  const used = await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] });
+  const used = breakGlass ? await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] }) : [];
   return { initiator, open, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
 }
 

@@ -79,7 +79,6 @@ export class Reader implements Disposable {
     // Each id apart: the list may have any length, and a statement is prepared once.
     if (query.ids !== undefined) return query.ids.flatMap((id) => one("sqlite_autoindex_elevations_1", "id = ?", id));
     if (query.keyThumbprint !== undefined) return one("elevations_key", "key_thumbprint = ?", query.keyThumbprint);
-    if (query.requester !== undefined) return one("elevations_requester", "requester = ?", query.requester);
     if (query.changedAfter !== undefined && this.head.revision - query.changedAfter <= NEARLY_CURRENT)
       return one("elevations_changed", "changed > ?", query.changedAfter);
     const states = query.openOrEndedSinceMs === undefined ? (query.states ?? STATES) : OPEN_STATES;
@@ -91,6 +90,8 @@ export class Reader implements Disposable {
       ...states.map((state) => ({ index, where: [...(condition ? [condition] : []), "state = ?"], values: [...values, state] })),
       ...ended,
     ];
+    // One pipeline may have had a hundred thousand, and a handful that are open.
+    if (query.requester !== undefined) return inEachState("elevations_requester", "requester = ?", query.requester);
     if (query.entitlement !== undefined) return inEachState("elevations_entitlement", "entitlement = ?", query.entitlement);
     if (query.audience !== undefined) return inEachState("elevations_audience", "audience = ?", query.audience);
     if (query.states !== undefined || ended.length > 0) return inEachState("elevations_state");

@@ -27,7 +27,7 @@ CREATE TABLE elevations (
   created INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, audience TEXT NOT NULL, entitlement TEXT NOT NULL, requester TEXT NOT NULL,
   key_thumbprint BLOB, state INTEGER NOT NULL, changed INTEGER NOT NULL, ended_ms INTEGER, due_ms INTEGER, message BLOB NOT NULL
 ) STRICT;
-CREATE INDEX elevations_requester ON elevations (requester);
+CREATE INDEX elevations_requester ON elevations (requester, state);
 CREATE INDEX elevations_key ON elevations (key_thumbprint) WHERE key_thumbprint IS NOT NULL;
 CREATE INDEX elevations_entitlement ON elevations (entitlement, state);
 CREATE INDEX elevations_audience ON elevations (audience, state);
