@@ -103,9 +103,11 @@ export class Decider {
     }
     const stale = staleness(knowledge, policy, now, principal);
     if (stale !== undefined) return settle(policy, stale);
-    const { open, ended } = knowledge.elevationsOf(principal.name);
+    const { open: known, ended } = knowledge.elevationsOf(principal.name);
     const shown = this.#grants.show(knowledge, call.grants, { method, principal, peer: call.peer, nowMs, errorMs });
-    if (call.request === undefined && wantsRequest(compiled, method, open, shown)) {
+    const { ahead } = shown;
+    const open = ahead.length === 0 ? known : [...known.filter(({ id }) => !ahead.some((newer) => newer.id === id)), ...ahead];
+    if (call.request === undefined && needsRequest(compiled, method, open)) {
       if (!call.requestStream) return WANTED;
       const problem = "a condition on the request of a method that takes a stream of them";
       return settle(policy, refuse("POLICY_MISCONFIGURED", { problem }, principal));
@@ -122,10 +124,6 @@ export class Decider {
     };
     const decision = enforced(compiled, facts);
     if (decision.permit) return this.#permit(knowledge, policy, facts, principal, decision);
-    for (const group of shown.ahead) {
-      const permitted = permitOfAll(compiled, facts, group);
-      if (permitted !== undefined) return this.#permit(knowledge, policy, facts, principal, permitted);
-    }
     // Ended ones are looked at only now: they permit nothing, and a principal may have many.
     const exact = ended.length === 0 ? decision : enforced(compiled, { ...facts, candidates: [...open, ...ended] });
     return settle(policy, refusalOf(withGrantProblem(exact.permit ? decision : exact, shown), principal));
@@ -239,23 +237,8 @@ function staleness(knowledge: Knowledge, policy: KnownPolicy, now: TimeEstimate,
   return { ...refuse("POLICY_STALE", { staleSince: isoTime(knowledge.heardMs) }, principal), retryDelayMs: STALE_RETRY_MS };
 }
 
-function wantsRequest(policy: KnownPolicy["compiled"], method: string, open: readonly Elevation[], shown: Shown): boolean {
-  return needsRequest(policy, method, open) || (shown.ahead.length > 0 && needsRequest(policy, method, shown.ahead.flat()));
-}
-
 function requestFacts(request: Uint8Array, bound: boolean): Pick<CallFacts, "request" | "payloadDigest"> {
   return bound ? { request, payloadDigest: createHash("sha256").update(request).digest() } : { request };
-}
-
-/** What a grant proves may be one of several elevations: it permits if every one of them would. */
-function permitOfAll(policy: KnownPolicy["compiled"], facts: CallFacts, group: readonly Elevation[]): Permitted | undefined {
-  let permitted: Permitted | undefined;
-  for (const elevation of group) {
-    const decision = enforced(policy, { ...facts, candidates: [elevation] });
-    if (!decision.permit) return undefined;
-    permitted = decision;
-  }
-  return permitted;
 }
 
 /** A grant that does not count is the reason where nothing else got further: no elevation, or one that has to be shown by a grant. */

@@ -30,10 +30,8 @@ export interface GrantProblem {
 export interface Shown {
   /** Ids of the principal's elevations for which a good grant for the method came. */
   readonly presented: ReadonlyMap<string, "grant">;
-  /**
-   * Elevations that grants of a later revision prove, each as what it may be: the grant says exactly, so one alone.
-   */
-  readonly ahead: readonly (readonly Elevation[])[];
+  /** Elevations as grants of a later revision than is known here prove them: they stand for what is known of the same ones. */
+  readonly ahead: readonly Elevation[];
   /** The furthest problem of the grants that do not count. */
   readonly problem?: GrantProblem;
 }
@@ -91,7 +89,7 @@ export class Grants {
       this.#verified.clear();
     }
     const presented = new Map<string, "grant">();
-    const ahead: (readonly Elevation[])[] = [];
+    const ahead: Elevation[] = [];
     let problem: GrantProblem | undefined;
     for (const token of split(values)) {
       const shown = this.#one(knowledge, token, showing);
@@ -105,7 +103,7 @@ export class Grants {
     return problem === undefined ? { presented, ahead } : { presented, ahead, problem };
   }
 
-  #one(knowledge: Knowledge, token: string, showing: Showing): { id: string; ahead?: readonly Elevation[] } | GrantProblem {
+  #one(knowledge: Knowledge, token: string, showing: Showing): { id: string; ahead?: Elevation } | GrantProblem {
     const { principal, method } = showing;
     const checked = this.#verify(knowledge, token, showing);
     if ("reason" in checked) return checked;
@@ -118,7 +116,7 @@ export class Grants {
     if (knowledge.revision >= BigInt(checked.rev)) return known === undefined ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id };
     // What is over does not come back.
     if (known !== undefined && !isOpen(known)) return { id };
-    return { id, ahead: [proven(checked, known)] };
+    return { id, ahead: proven(checked, known) };
   }
 
   /** The claims of a grant that is good by itself. */
