@@ -7,12 +7,13 @@ import { create } from "@bufbuild/protobuf";
 import { Grants } from "./grants.ts";
 
 /** Grants of ten minutes, from a clock that may be anything. */
-function setUp(options: { random?: number; fails?: () => boolean } = {}) {
+function setUp(options: { random?: number; fails?: () => boolean; until?: Promise<void> } = {}) {
   const clock = new TestClock();
   const key = generateSigningKey();
   let issued = 0;
   const issue = async (elevation: string) => {
     issued += 1;
+    await options.until;
     if (options.fails?.()) throw new Error("away");
     const iat = 4_000_000_000 + issued;
     const claims: GrantClaims = {
@@ -82,5 +83,32 @@ test("one caller's abort does not take the grant from another", async () => {
   leaving.abort(new Error("gone"));
   await assert.rejects(first, /gone/);
   assert.match(await second, /^ey/);
+  assert.equal(issued(), 1);
+});
+
+test("a caller that has left already asks for no grant, and no failure is left behind that would end the program", async () => {
+  const { grants, issued } = setUp({ fails: () => true });
+  await assert.rejects(grants.get("elv_a", { signal: AbortSignal.abort(new Error("gone")) }), /gone/);
+  // An unhandled rejection would fail the test here.
+  await new Promise(setImmediate);
+  assert.equal(issued(), 0);
+});
+
+test("each who waits for the same grant leaves by its own signal, and a failure that comes later harms nobody", async () => {
+  const { promise: until, resolve: answer } = Promise.withResolvers<void>();
+  const { grants, issued } = setUp({ fails: () => true, until });
+  const leaving = new AbortController();
+  const first = grants.get("elv_a");
+  const second = grants.get("elv_a", { signal: leaving.signal });
+  let left = false;
+  const gone = assert.rejects(second, /gone/).then(() => {
+    left = true;
+  });
+  leaving.abort(new Error("gone"));
+  await new Promise(setImmediate);
+  assert.ok(left, "the second is gone while the first still waits");
+  answer();
+  await assert.rejects(first, /away/);
+  await gone;
   assert.equal(issued(), 1);
 });

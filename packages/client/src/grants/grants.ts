@@ -6,7 +6,7 @@ import type { Pace } from "../connection/retry.ts";
 
 /** What the cache needs. */
 export interface GrantsOptions extends Pace {
-  issue(elevationId: string, signal: AbortSignal | undefined): Promise<ElevationServiceIssueGrantResponse>;
+  issue(elevationId: string): Promise<ElevationServiceIssueGrantResponse>;
   readonly logger: ClientLogger | undefined;
 }
 
@@ -51,17 +51,22 @@ export class Grants {
     if (nowMs >= held.renewAtMs && !this.#coming.has(elevationId)) {
       // Jittered, also between tries: grants that were issued together are not renewed together.
       held.renewAtMs = nowMs + RETRY_MS * (0.5 + this.#options.random());
-      this.#fetch(elevationId, undefined).catch((error: unknown) =>
+      this.#fetch(elevationId).catch((error: unknown) =>
         this.#options.logger?.warn({ elevation: elevationId, err: String(error) }, "brevet: a grant could not be renewed yet"),
       );
     }
     return held.token;
   }
 
-  /** A good grant. Rejects as issuing does. */
+  /** A good grant. Rejects as issuing does, and with the signal's reason when that is aborted. */
   async get(elevationId: string, { fresh = false, signal }: GrantWish = {}): Promise<string> {
+    signal?.throwIfAborted();
     if (fresh) this.#held.delete(elevationId);
-    return (fresh ? undefined : this.inHand(elevationId)) ?? this.#coming.get(elevationId) ?? this.#fetch(elevationId, signal);
+    const held = fresh ? undefined : this.inHand(elevationId);
+    if (held !== undefined) return held;
+    // Others may wait for the same answer: one caller's abort must not take it from them.
+    const coming = this.#coming.get(elevationId) ?? this.#fetch(elevationId);
+    return signal === undefined ? coming : unlessAborted(coming, signal);
   }
 
   /** Lets go of the grant of an elevation. */
@@ -69,17 +74,16 @@ export class Grants {
     this.#held.delete(elevationId);
   }
 
-  #fetch(elevationId: string, signal: AbortSignal | undefined): Promise<string> {
-    // Somebody else may wait for the same answer: one caller's abort must not take it from them.
+  #fetch(elevationId: string): Promise<string> {
     const coming = this.#issue(elevationId).finally(() => this.#coming.delete(elevationId));
     this.#coming.set(elevationId, coming);
-    return signal === undefined ? coming : unlessAborted(coming, signal);
+    return coming;
   }
 
   async #issue(elevationId: string): Promise<string> {
     const { clock, random } = this.#options;
     const askedMs = clock.monotonicMs();
-    const { grant } = await this.#options.issue(elevationId, undefined);
+    const { grant } = await this.#options.issue(elevationId);
     // Its length is counted from before it was asked for, so that no clock but this one matters and the error is on the safe side.
     const form = parseGrant(grant);
     const lifetimeMs = form.ok ? Math.min((form.claims.exp - form.claims.iat) * 1000, MAX_GRANT_LIFETIME_MS) : 0;
@@ -93,10 +97,10 @@ export class Grants {
   }
 }
 
+/** The promise, or the signal's reason if that comes first; `signal` is not aborted yet. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(signal.reason as Error);
-    if (signal.aborted) return onAbort();
     signal.addEventListener("abort", onAbort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
   });
