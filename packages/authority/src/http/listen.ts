@@ -30,6 +30,8 @@ export interface ListenOptions {
   readonly tls?: ServerTls;
   /** Plaintext beyond loopback is all right: nothing that is served is anybody's. */
   readonly public?: true;
+  /** Open at once; one more is closed. Default 10,000. */
+  readonly mostConnections?: number;
 }
 
 /** A server that listens. */
@@ -44,6 +46,7 @@ export interface Listener {
 const PREFACE = "PRI";
 const PEEK_MS = 10_000;
 const IDLE_MS = 5 * 60_000;
+const MOST_CONNECTIONS = 10_000;
 const HTTP2_SETTINGS = { settings: { maxConcurrentStreams: 1024 } } as const;
 
 /** @throws Error for plaintext beyond loopback. */
@@ -54,10 +57,11 @@ export function refusePlaintext({ host, tls, public: isPublic }: ListenOptions):
 
 /** Listens. @throws Error as {@link refusePlaintext}; `EADDRINUSE` and others as node:net does. */
 export async function listen(options: ListenOptions, handle: RequestHandler): Promise<Listener> {
-  const { host, port, tls } = options;
+  const { host, port, tls, mostConnections = MOST_CONNECTIONS } = options;
   refusePlaintext(options);
   const connections = new Connections();
   const server = tls ? secureServer(tls, handle, connections) : plainServer(handle, connections);
+  server.maxConnections = mostConnections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.listen(port, host, () => {

@@ -21,6 +21,8 @@ export type RpcHandler = (request: IncomingMessage | Http2ServerRequest, respons
 
 /** A caller has so long to end its half of a stream that was answered. */
 const HALF_OPEN_MS = 1000;
+/** And to send the one message of a call that does not stream. */
+const BODY_MS = 30_000;
 
 /** Serves a router. */
 export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHandler {
@@ -30,6 +32,7 @@ export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHan
   return (request, response) => {
     const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return false;
+    if ("stream" in request && handler.method.methodKind === "unary") closeLate(request);
     const serve = async () => {
       const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request))));
       if ("stream" in response) endWithAnswer(response);
@@ -59,6 +62,14 @@ function endWithAnswer({ stream }: Http2ServerResponse): void {
     const late = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), HALF_OPEN_MS);
     stream.once("close", () => clearTimeout(late));
   });
+}
+
+/** HTTP/1 servers give up on a body that does not come; HTTP/2 ones do not. */
+function closeLate(request: Http2ServerRequest): void {
+  const late = setTimeout(() => request.stream.close(constants.NGHTTP2_CANCEL), BODY_MS);
+  const came = () => clearTimeout(late);
+  request.stream.once("end", came);
+  request.stream.once("close", came);
 }
 
 /** Sends an answer without a message as one block of headers. One that has a message is left as it was. */

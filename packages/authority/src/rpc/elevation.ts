@@ -3,7 +3,7 @@ import type { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { Elevations } from "../elevation/elevations.ts";
-import type { ReadableElevations } from "../elevation/readable.ts";
+import { MOST_STATES, type ReadableElevations } from "../elevation/readable.ts";
 import type { Enforcements } from "../guards/enforcement.ts";
 import type { ElevationWatches } from "../watch/elevations.ts";
 import { positionMessage } from "../watch/position.ts";
@@ -38,6 +38,7 @@ export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof E
     },
     watch(request, context) {
       if ((request.filter?.ids.length ?? 0) > 100) throw invalidField("filter.ids", "must be at most 100");
+      if ((request.filter?.states.length ?? 0) > MOST_STATES) throw invalidField("filter.states", `must be at most ${MOST_STATES}`);
       if (request.waitingFor.length > 1000) throw invalidField("waiting_for", "must be at most 1,000");
       return watches.watch(callerOf(context), request, context.signal);
     },

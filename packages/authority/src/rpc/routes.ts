@@ -4,12 +4,14 @@ import { file_brevet_v1_guard, GuardService } from "@brevet/protocol/brevet/v1/g
 import { file_brevet_v1_log, LogService } from "@brevet/protocol/brevet/v1/log";
 import { file_brevet_v1_policy, PolicyService } from "@brevet/protocol/brevet/v1/policy";
 import { reflectionHandlers } from "@brevet/protocol/reflection";
+import type { Message } from "@bufbuild/protobuf";
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { type ElevationRpcOptions, elevationRpc } from "./elevation.ts";
 import { guardRpc } from "./guard.ts";
 import { health } from "./health.ts";
 import { logRpc } from "./log.ts";
 import { MAX_POLICY_REQUEST_BYTES, type PolicyRpcOptions, policyRpc } from "./policy.ts";
+import { boundedGate, MAX_HEALTH_BYTES, MAX_REFLECTION_BYTES, untilDrained } from "./unauthenticated.ts";
 
 const MAX_REQUEST_BYTES = 1024 * 1024;
 
@@ -38,7 +40,12 @@ export function routes(options: RoutesOptions): (router: ConnectRouter) => void 
     router.service(PolicyService, policyRpc(options.policy), { ...behindGate, readMaxBytes: MAX_POLICY_REQUEST_BYTES });
     router.service(GuardService, guardRpc(options.guard), behindGate);
     router.service(LogService, logRpc(options.log), behindGate);
-    router.service(healthy.service, healthy.implementation);
-    for (const { service, implementation } of reflectionHandlers(files).describedServices) router.service(service, implementation);
+    const requestGate = boundedGate();
+    router.service(healthy.service, healthy.implementation, { requestGate, readMaxBytes: MAX_HEALTH_BYTES });
+    for (const { service, implementation } of reflectionHandlers(files).describedServices) {
+      const serverReflectionInfo = (requests: AsyncIterable<Message>) =>
+        implementation.serverReflectionInfo(untilDrained(requests, options.drain));
+      router.service(service, { serverReflectionInfo }, { requestGate, readMaxBytes: MAX_REFLECTION_BYTES });
+    }
   };
 }

@@ -205,6 +205,11 @@ test("every field is checked, and the refusal names it", async () => {
     ["request_id", () => sam.elevations.request({ requestId: "no spaces!", method: REFUND })],
     ["method", () => sam.elevations.request({ requestId: requestId(), method: "/payments.v1.Ledger/Refund" })],
     ["run", () => sam.elevations.request({ requestId: requestId(), method: REFUND, run: "r".repeat(129) })],
+    ["filter.states", () => sam.elevations.list({ filter: { states: Array.from({ length: 10 }, () => ElevationState.PENDING) } })],
+    [
+      "filter.states",
+      () => new Reading((signal) => sam.elevations.watch({ filter: { states: Array.from({ length: 10 }, () => 1) } }, { signal })).next(),
+    ],
     ["filter.ids", () => sam.elevations.list({ filter: { ids: Array.from({ length: 101 }, () => "elv_x") } })],
     ["page_size", () => sam.elevations.list({ pageSize: -1 })],
     ["page_token", () => sam.elevations.list({ pageToken: "elsewhere" })],
