@@ -14,6 +14,8 @@ export interface ElevationPage {
   readonly nextPageToken: string;
 }
 
+/** As many as there are, one of each. */
+export const MOST_STATES = 9;
 const PAGE = 100;
 const LARGEST_PAGE = 1000;
 const LARGEST_FETCH = 10_000;
@@ -40,6 +42,7 @@ export class ReadableElevations {
     const { filter, pageToken, pageSize } = message;
     if (pageSize < 0) return invalid("page_size", "must not be negative");
     if (filter && filter.ids.length > 100) return invalid("filter.ids", "must be at most 100");
+    if (filter && filter.states.length > MOST_STATES) return invalid("filter.states", `must be at most ${MOST_STATES}`);
     if (pageToken !== "" && !pageToken.startsWith("elv_")) return invalid("page_token", "must be from the answer before");
     const size = Math.min(pageSize || PAGE, LARGEST_PAGE);
     const query = await this.#query(filter);

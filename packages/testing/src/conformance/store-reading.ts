@@ -89,7 +89,11 @@ function queries(): ElevationQuery[] {
     [{ audience: "audience 0" }],
     [{ requester: "prn_1" }],
     [{ entitlement: "entitlement 0" }],
-    [{ states: [ElevationState.ACTIVE, ElevationState.DENIED] }, { states: [] }],
+    [
+      { states: [ElevationState.ACTIVE, ElevationState.DENIED] },
+      { states: [ElevationState.ACTIVE, ElevationState.ACTIVE, 99 as ElevationState] },
+      { states: [] },
+    ],
     [{ keyThumbprint: KEYS[0] ?? KEYS[1] ?? new Uint8Array() }],
     [{ changedAfter: 12n }],
     [{ openOrEndedSinceMs: T0 + 20_000 }],

@@ -6,7 +6,8 @@ import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { type ElevationQuery, type Head, StoreError } from "../store.ts";
 import { type Row, readHead } from "./rows.ts";
 
-const STATES = Object.values(ElevationState).filter((state) => typeof state === "number");
+/** All that there are. */
+export const STATES = Object.values(ElevationState).filter((state) => typeof state === "number");
 const OPEN_STATES = [ElevationState.PENDING, ElevationState.SCHEDULED, ElevationState.ACTIVE];
 
 // A resume is behind by little; from further behind, another index than that of the last change serves better.

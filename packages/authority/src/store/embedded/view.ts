@@ -5,7 +5,7 @@ import { type LogRecord, LogRecordSchema, type Opening, OpeningSchema } from "@b
 import { clone, create } from "@bufbuild/protobuf";
 import type { ElevationQuery, Head, StoredKey, StoredPolicy, StoredPrincipal, StoredProposal, View } from "../store.ts";
 import { type Overlay, requestKey } from "./overlay.ts";
-import type { Reader } from "./reader.ts";
+import { type Reader, STATES } from "./reader.ts";
 import { blob, hex, int, OPENINGS_PER_ENTRY, readElevation, readKey, readPolicy, readPrincipal, readProposal, text } from "./rows.ts";
 
 const NOTHING = new Uint8Array();
@@ -75,6 +75,8 @@ export class OverlaidView implements View {
     const overlay = this.#overlay();
     const before = query.before === undefined ? undefined : this.#createdOf(query.before, overlay);
     if (query.before !== undefined && before === undefined) return [];
+    // Each known state once: every one is a scan, and a part of a statement that is kept.
+    if (query.states !== undefined) query = { ...query, states: STATES.filter((state) => query.states?.includes(state)) };
     if (query.states?.length === 0) return [];
     if (query.ids !== undefined) query = { ...query, ids: [...new Set(query.ids)] };
     const found = overlay.matching(query, before).map(({ id, created, message }) => ({ id, created, message }));
