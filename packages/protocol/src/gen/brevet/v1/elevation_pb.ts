@@ -889,7 +889,7 @@ export type ElevationFilter = Message<"brevet.v1.ElevationFilter"> & {
   decidable: boolean;
 
   /**
-   * Only in these states.
+   * Only in these states, at most 9.
    *
    * @generated from field: repeated brevet.v1.ElevationState states = 5;
    */
