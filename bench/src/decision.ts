@@ -103,6 +103,7 @@ async function prepared(rules: number, elevations: number, shown: "identity" | "
       exp: seconds + 600,
       jti: "gnt_bench",
       elevation: elevation(0).id,
+      epoch: "epo_bench",
       rev: "5",
       window_end: seconds + 600,
       authorization_details: [{ type: "grpc_method", actions: ["bench.v1.Bench0/Call"], entitlement: elevation(0).entitlement }],

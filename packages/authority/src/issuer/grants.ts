@@ -56,7 +56,10 @@ export class Grants {
     return this.#keys.jwks();
   }
 
-  /** The token of a grant that the log has. `rev` is the elevation's last revision: a guard at or past it must know the elevation as live. */
+  /**
+   * The token of a grant that the log has. `rev` is the elevation's last revision in the log's `epoch`: a guard at or past it must know the
+   * elevation as live, and for one of another epoch the elevation is unknown.
+   */
   sign(facts: GrantFacts, signer: Signer): string {
     const { elevation, grant, principal, issuedMs, key, condition, payload, act } = facts;
     const issued = Math.floor(issuedMs / 1000);
@@ -73,6 +76,7 @@ export class Grants {
       window_end: Math.floor(endMs / 1000),
       jti: grant,
       elevation: elevation.id,
+      epoch: signer.epoch,
       rev: `${elevation.revision}`,
       authorization_details: [
         {

@@ -10,6 +10,8 @@ import type { Store, StoredKey } from "../store/store.ts";
 export interface Signer {
   readonly kid: string;
   readonly privateKey: KeyObject;
+  /** The log's, when the key was asked for: a grant that is signed across a restore counts for nothing. */
+  readonly epoch: string;
 }
 
 /** The grant keys of a store. */
@@ -25,12 +27,13 @@ export class GrantKeys {
 
   /** The newest key in use whose private half is here. @throws Error if there is none. */
   async signer(): Promise<Signer> {
+    const { epoch } = await this.#store.head();
     for (const key of (await this.#store.keys()).toReversed()) {
       if (!isInUse(key, KeyPurpose.GRANT)) continue;
       const privateKey = this.#loaded.get(key.kid) ?? (await privateKeyOf(this.#store, key.kid));
       if (privateKey === undefined) continue;
       this.#loaded.set(key.kid, privateKey);
-      return { kid: key.kid, privateKey };
+      return { kid: key.kid, privateKey, epoch };
     }
     throw new Error("the store has no key that signs grants");
   }

@@ -20,6 +20,7 @@ function claims(change: Partial<GrantClaims> = {}): GrantClaims {
     exp: NOW / 1000 + 600,
     jti: "gnt_1",
     elevation: "elv_1",
+    epoch: "epo_1",
     rev: "7",
     window_end: NOW / 1000 + 3600,
     authorization_details: [{ type: "grpc_method", actions: ["payments.v1.Ledger/Refund"], entitlement: "refund" }],

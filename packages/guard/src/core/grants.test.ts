@@ -117,6 +117,19 @@ test("a grant of the future does not bring a revoked elevation back", async () =
   assert.equal(await known.outcome("Shown", { authorization: [await known.as()], grants }), "ELEVATION_REVOKED");
 });
 
+test("a grant from before a restore proves nothing, whatever its revision, and looks like that of an unknown elevation", async () => {
+  const known = new Known(keys);
+  const authorization = [await known.as()];
+  const unknown = known.make(SHOWN);
+  const before = { rev: "18446744073709551615", epoch: "epo_0" };
+  assert.equal(await known.outcome("Shown", { authorization, grants: [known.grant(unknown, before)] }), "GRANT_PRINCIPAL_MISMATCH");
+  assert.equal(await known.outcome("Shown", { authorization, grants: [known.grant(unknown)] }), "permit", "of this epoch it is ahead");
+  const live = known.elevate(SHOWN);
+  assert.equal(await known.outcome("Shown", { authorization, grants: [known.grant(live, before)] }), "GRANT_PRINCIPAL_MISMATCH");
+  known.elevate({ ...SHOWN, id: live.id, state: ElevationState.REVOKED });
+  assert.equal(await known.outcome("Shown", { authorization, grants: [known.grant(live, before)] }), "ELEVATION_REVOKED");
+});
+
 test("somebody else's grant is that first, and only then expired, bound or for another method", async () => {
   const known = new Known(keys);
   const s = Math.floor(NOON / 1000);

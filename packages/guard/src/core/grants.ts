@@ -30,7 +30,7 @@ export interface GrantProblem {
 export interface Shown {
   /** Ids of the principal's elevations for which a good grant for the method came. */
   readonly presented: ReadonlyMap<string, "grant">;
-  /** Elevations as grants of a later revision than is known here prove them: they stand for what is known of the same ones. */
+  /** Elevations as grants of a later revision, in the same epoch of the log, than is known here prove them: they stand for what is known of the same ones. */
   readonly ahead: readonly Elevation[];
   /** The furthest problem of the grants that do not count. */
   readonly problem?: GrantProblem;
@@ -111,6 +111,8 @@ export class Grants {
     if (checked.act !== undefined) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     const { elevation: id } = checked;
     const known = knowledge.elevation(id);
+    // After a restore the log counts anew from an older point: what was granted in between may have been revoked since.
+    if (checked.epoch !== knowledge.epoch) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     if (known !== undefined && known.requester?.name !== principal.name) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     if (!grantMethods(checked).includes(method)) return { reason: "GRANT_SCOPE_MISMATCH", facts: { elevation: id } };
     if (knowledge.revision >= BigInt(checked.rev)) return known === undefined ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id };

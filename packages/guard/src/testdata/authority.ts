@@ -28,6 +28,7 @@ import { Outbox } from "../link/outbox.ts";
 import {
   AUDIENCE,
   type ElevationFields,
+  EPOCH,
   elevationOf,
   GRANT_ISSUER,
   grantOf,
@@ -66,7 +67,7 @@ export class TestAuthority implements AsyncDisposable {
   /** Answers Start; by default the window starts. */
   onStart: (request: ElevationServiceStartRequest) => Promise<Elevation> = (request) => Promise.resolve(this.#startWindow(request));
   revision = 10n;
-  epoch = "epo_1";
+  epoch = EPOCH;
   sendTimeSamples = true;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();

@@ -23,6 +23,8 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTHeaderParameters, t
 export const AUDIENCE = "payments-test";
 export const ISSUER = "https://people.test/dev";
 export const GRANT_ISSUER = "https://brevet.test";
+/** The log's, unless a test says otherwise. */
+export const EPOCH = "epo_1";
 export const SAM = "user:sam@acme.test";
 
 /** The policy of the tests. */
@@ -219,6 +221,7 @@ export function grantOf(keys: TestKeys, nowMs: number, elevation: Elevation, cla
       exp: now + 600,
       jti: "gnt_1",
       elevation: elevation.id,
+      epoch: EPOCH,
       rev: String(elevation.revision),
       window_end: Math.max(now + 600, Math.floor((elevation.windowEnd ? timestampMs(elevation.windowEnd) : 0) / 1000)),
       authorization_details: [

@@ -10,6 +10,7 @@ import {
   AUDIENCE,
   DESCRIPTORS,
   type ElevationFields,
+  EPOCH,
   elevationOf,
   GRANT_ISSUER,
   grantOf,
@@ -65,7 +66,7 @@ export class Known {
 
   /** The authority was heard of just now. */
   heard(): void {
-    this.knowledge.heard(this.nowMs, { epoch: "epo_1", revision: this.revision });
+    this.knowledge.heard(this.nowMs, { epoch: EPOCH, revision: this.revision });
   }
 
   /** An elevation that the guard knows of. */

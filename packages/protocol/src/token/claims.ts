@@ -18,6 +18,8 @@ export interface GrantClaims {
   readonly jti: string;
   /** `elv_…`. */
   readonly elevation: string;
+  /** The log's epoch: revisions of another one compare to nothing. */
+  readonly epoch: string;
   /** The elevation's last revision: a decimal uint64. */
   readonly rev: string;
   /** The first instant after the elevation's window, in whole seconds; no grant lasts longer. */
@@ -45,7 +47,7 @@ export interface GrantDetail {
 type Read<T> = { readonly ok: true; readonly claims: T } | { readonly ok: false; readonly problem: string };
 
 const MAX_TEXT_BYTES = 512;
-const TEXTS = ["iss", "sub", "aud", "jti", "elevation", "rev"] as const;
+const TEXTS = ["iss", "sub", "aud", "jti", "elevation", "epoch", "rev"] as const;
 const MAX_ENTITLEMENT_BYTES = 64;
 const MAX_CONDITION_CHARS = 2000;
 const TIMES = ["iat", "nbf", "exp", "window_end"] as const;
@@ -57,7 +59,7 @@ const MAX_UINT64 = 2n ** 64n - 1n;
 /** The claims if they have the shape of a grant's, else what is wrong, by the claim's name only. */
 export function readClaims(claims: JsonObject): Read<GrantClaims> {
   const wrong = (problem: string): Read<GrantClaims> => ({ ok: false, problem });
-  const texts = { iss: "", sub: "", aud: "", jti: "", elevation: "", rev: "" };
+  const texts = { iss: "", sub: "", aud: "", jti: "", elevation: "", epoch: "", rev: "" };
   for (const name of TEXTS) {
     const value = claims[name];
     if (!isText(value)) return wrong(`the claim ${name} is not a text`);

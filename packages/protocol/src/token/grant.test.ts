@@ -19,6 +19,7 @@ const claims: GrantClaims = {
   window_end: IAT + 3600,
   jti: "gnt_1",
   elevation: "elv_1",
+  epoch: "epo_1",
   rev: "18446744073709551615",
   authorization_details: [
     {
@@ -99,6 +100,8 @@ const wrong: [name: string, token: string, reason: string][] = [
   ["issued in the future, to last longer", changed({ iat: IAT + 800, exp: IAT + 1700 }), "GRANT_NOT_YET_VALID"],
   ["a revision that is none", changed({ rev: "-1" }), "GRANT_MALFORMED"],
   ["a revision beyond 64 bits", changed({ rev: "18446744073709551616" }), "GRANT_MALFORMED"],
+  ["no epoch", changed({ epoch: undefined }), "GRANT_MALFORMED"],
+  ["an epoch that is no text", changed({ epoch: 1 }), "GRANT_MALFORMED"],
   ["no details", changed({ authorization_details: [] }), "GRANT_MALFORMED"],
   ["two details", changed({ authorization_details: [detail, detail] }), "GRANT_MALFORMED"],
   ["details of another type", changed({ authorization_details: [{ ...detail, type: "file" }] }), "GRANT_MALFORMED"],
