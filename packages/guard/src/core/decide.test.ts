@@ -121,6 +121,20 @@ test("a condition wants the request first, and only once it is known who asks", 
   assert.equal(await known.outcome("Limited", { authorization, request: Uint8Array.of(0xff) }), "POLICY_MISCONFIGURED");
 });
 
+test("asking for one elevation takes nothing away from another that is live", async () => {
+  const known = new Known(keys);
+  const authorization = [await known.as()];
+  known.elevate({ entitlement: "streams", methods: ["test.v1.Ledger/Import"] });
+  assert.equal(await known.outcome("Import", { authorization, requestStream: true }), "permit");
+  known.elevate({
+    entitlement: "limited",
+    methods: ["test.v1.Ledger/Limited"],
+    condition: "request.amount_cents <= 500",
+    state: ElevationState.PENDING,
+  });
+  assert.equal(await known.outcome("Import", { authorization, requestStream: true }), "permit");
+});
+
 test("an approval of one exact request is used up by that request, once", async () => {
   const known = new Known(keys);
   const request = requestOf(7);

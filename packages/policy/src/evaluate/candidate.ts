@@ -29,9 +29,7 @@ export function judge(policy: CompiledPolicy, rule: MethodRule, call: CallFacts,
   if (principal === undefined || elevation.audience !== policy.audience || elevation.requester?.name !== principal.name) return undefined;
   const presented = call.presented?.get(elevation.id);
   const entitlement = policy.entitlement(elevation.entitlement);
-  // Frozen when approved, narrowed by the policy of today: both have to cover the method.
-  if (entitlement === undefined || !entitlement.covers.has(rule.name) || !elevation.methods.includes(rule.name))
-    return presented === undefined ? undefined : outOfScope(call, elevation);
+  if (!covers(entitlement, elevation, rule.name)) return presented === undefined ? undefined : outOfScope(call, elevation);
   const late = stateFailure(call, elevation);
   if (late !== undefined) return late === "forgotten" ? undefined : late;
   const present = presentationFailure(entitlement, elevation, presented, call);
@@ -43,6 +41,11 @@ export function judge(policy: CompiledPolicy, rule: MethodRule, call: CallFacts,
   return (
     conditionFailure(policy, entitlement, rule.name, call, elevation) ?? (elevation.state === ElevationState.ACTIVE ? "permits" : "starts")
   );
+}
+
+/** Frozen when approved, narrowed by the policy of today: both have to cover the method. */
+export function covers(entitlement: Entitlement | undefined, elevation: Elevation, method: string): entitlement is Entitlement {
+  return entitlement !== undefined && entitlement.covers.has(method) && elevation.methods.includes(method);
 }
 
 /** A presented elevation that is live, but for another method, is told so; a dead one says nothing about this method. */

@@ -290,10 +290,24 @@ test("observing permits, and attaches the refusal", () => {
 test("the request is needed where a condition of the policy or of an elevation reads it", () => {
   assert.equal(needsRequest(policy, REFUND, []), true);
   assert.equal(needsRequest(policy, LOAD, []), false);
-  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: { text: "request.id == 'x'" } })]), true);
-  assert.equal(needsRequest(policy, LOAD, [elevation({ condition: { text: "principal.kind == 'ci'" } })]), false);
+  const loading = (condition: string) => elevation({ entitlement: "loader", methods: [LOAD], condition: { text: condition } });
+  assert.equal(needsRequest(policy, LOAD, [loading("request.id == 'x'")]), true);
+  assert.equal(needsRequest(policy, LOAD, [loading("principal.kind == 'ci'")]), false);
   assert.equal(needsRequest(policy, BUY, []), true, "bound to the payload");
   assert.equal(needsRequest(policy, "shop.v1.Shop/Find", [elevation({ condition: { text: "request.text == 'x'" } })]), false);
+});
+
+test("the condition of an elevation that does not cover the method, or is not approved yet, asks for no request of it", () => {
+  const condition = { text: "request.id == 'x'" };
+  for (const other of [
+    elevation({ condition }),
+    elevation({ state: ElevationState.PENDING, condition }),
+    elevation({ methods: [REFUND, LOAD], condition }),
+    elevation({ entitlement: "loader", condition }),
+    elevation({ entitlement: "gone", methods: [LOAD], condition }),
+    elevation({ entitlement: "loader", methods: [LOAD], state: ElevationState.PENDING, condition }),
+  ])
+    assert.equal(needsRequest(policy, LOAD, [other]), false);
 });
 
 test("offers come fewest approvals first, then narrowest, break-glass last", () => {

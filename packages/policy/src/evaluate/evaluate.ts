@@ -2,10 +2,10 @@
 // Never reads a clock, a token or the network: whoever asks has verified identity and grants, and knows the time.
 
 import type { ReasonName } from "@brevet/protocol";
-import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
+import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import type { CompiledPolicy, Entitlement, MethodRule } from "../compile/compiled.ts";
 import type { PrincipalFacts } from "../principal/principal.ts";
-import { type Failure, inputOf, judge, shown, timeMs } from "./candidate.ts";
+import { covers, type Failure, inputOf, judge, shown, timeMs } from "./candidate.ts";
 import { offersFor } from "./offers.ts";
 
 /** One call, and what is known at the moment that it is judged. */
@@ -79,8 +79,11 @@ export function needsRequest(policy: CompiledPolicy, method: string, candidates:
   const rule = policy.method(method);
   if (rule.access !== "elevated") return false;
   if (rule.bindPayload || policy.entitlementsFor(method).some((entitlement) => entitlement.condition?.readsRequest === true)) return true;
-  return candidates.some(({ condition }) => {
-    if (condition === undefined || condition.text === "") return false;
+  return candidates.some((elevation) => {
+    const { condition } = elevation;
+    // A pending one, or one for other methods, fails before its condition is looked at.
+    if (condition === undefined || condition.text === "" || elevation.state === ElevationState.PENDING) return false;
+    if (!covers(policy.entitlement(elevation.entitlement), elevation, method)) return false;
     const compiled = policy.conditionFor(condition.text, method);
     return "readsRequest" in compiled && compiled.readsRequest;
   });
