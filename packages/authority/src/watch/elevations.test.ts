@@ -38,6 +38,29 @@ test("a watch resumed over a restart of the authority misses nothing and repeats
   resumed.abort.abort();
 });
 
+test("a resumed watch tells of what leaves its filter, also of what was inside before and had not changed since", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const sam = await as(authority, "user:sam@test");
+  const ana = await as(authority, "user:ana@test");
+  const { elevation, position: after } = await sam.elevations.request({ requestId: requestId(), method: REFUND });
+  const id = elevation?.id ?? "";
+  const filter = { states: [ElevationState.PENDING] };
+  const watch = new Reading((signal) => sam.elevations.watch({ filter, ...(after ? { after } : {}) }, { signal }));
+  const missed = await watch.until((message) => message.caughtUp);
+  assert.deepEqual(
+    missed.flatMap((message) => message.elevation?.id ?? []),
+    [],
+  );
+  await ana.elevations.approve({ requestId: requestId(), id });
+  const left = await watch.until(({ elevation: told }) => told !== undefined && told.state !== ElevationState.PENDING);
+  assert.deepEqual([left.at(-1)?.elevation?.id, left.at(-1)?.elevation?.state], [id, ElevationState.SCHEDULED]);
+  await sam.elevations.end({ requestId: requestId(), id, all: true });
+  const { elevation: next } = await sam.elevations.request({ requestId: requestId(), method: REFUND, run: "next" });
+  const rest = await watch.until((message) => message.elevation?.id === next?.id);
+  assert.ok(!rest.some((message) => message.elevation?.id === id), "once outside, it is of no concern");
+  watch.abort.abort();
+});
+
 test("a position of another log resets the watch, and the whole state follows", async () => {
   await using authority = await startTestAuthority({ policy: policyText() });
   const { elevations } = await as(authority, "user:sam@test");

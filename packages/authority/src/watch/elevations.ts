@@ -70,8 +70,9 @@ export class ElevationWatches {
     const head = log.position();
     await this.#holdWaiting(caller, request.waitingFor, life);
     life.use(heartbeats(clock, () => mailbox.length === 0 && mailbox.push({ heartbeat: log.position() })));
-    const view = new Watched(this.#options.readable, caller, request.filter ?? create(ElevationFilterSchema));
     const resumed = request.after && (await isResumable(request.after, head, log.store)) ? request.after : undefined;
+    const filter = request.filter ?? create(ElevationFilterSchema);
+    const view = new Watched(this.#options.readable, caller, filter, resumed !== undefined);
     // Only what is complete may be resumed behind: nothing yet, or what the caller said.
     let position: Position = resumed ?? { epoch: head.epoch, revision: 0n };
     const message = (parts: { elevation?: Elevation; reset?: boolean; caughtUp?: boolean }) =>
@@ -150,23 +151,30 @@ class Watched {
   readonly #caller: Caller;
   /** Elevations that the watcher knows as open: only those change. */
   readonly #inside = new Set<string>();
+  /** On a resumed watch, open elevations that the watcher was told are outside: of any other it may think that it is inside. */
+  readonly #outside = new Set<string>();
+  readonly #resumed: boolean;
 
-  constructor(readable: ReadableElevations, caller: Caller, filter: ElevationFilter) {
+  constructor(readable: ReadableElevations, caller: Caller, filter: ElevationFilter, resumed: boolean) {
     this.#readable = readable;
     this.#caller = caller;
+    this.#resumed = resumed;
     this.filter = filter;
     this.#wide = { ...filter, states: [], decidable: false };
   }
 
   async present(state: Elevation): Promise<Elevation | undefined> {
     const shown = await this.#readable.show(this.#caller, state, this.filter);
-    if (shown && !isFinal(state)) this.#inside.add(state.id);
+    if (shown && !isFinal(state)) {
+      this.#inside.add(state.id);
+      this.#outside.delete(state.id);
+    }
     return shown;
   }
 
   /** On a resumed watch nobody knows what the watcher saw inside its filter: what left it is told too. */
   async missed(state: Elevation): Promise<Elevation | undefined> {
-    return (await this.present(state)) ?? this.#readable.show(this.#caller, state, this.#wide);
+    return (await this.present(state)) ?? this.#leaves(state);
   }
 
   /** What left is told when it is settled: a vote and what it decides are two entries, and the decision is what counts. */
@@ -176,12 +184,19 @@ class Watched {
       if (isFinal(state)) this.#inside.delete(state.id);
       return shown;
     }
-    if (!settled || !this.#inside.delete(state.id)) return undefined;
+    if (!settled) return undefined;
     const { id, audience, revision } = state;
-    return (
-      (await this.#readable.show(this.#caller, state, this.#wide)) ??
-      create(ElevationSchema, { id, audience, state: state.state, revision })
-    );
+    if (this.#inside.delete(id))
+      return (await this.#leaves(state)) ?? create(ElevationSchema, { id, audience, state: state.state, revision });
+    const known = isFinal(state) ? this.#outside.delete(id) : this.#outside.has(id);
+    return this.#resumed && !known ? this.#leaves(state) : undefined;
+  }
+
+  /** As the watcher sees it outside its filter; undefined where it may not, or was never meant. */
+  async #leaves(state: Elevation): Promise<Elevation | undefined> {
+    const shown = await this.#readable.show(this.#caller, state, this.#wide);
+    if (shown && this.#resumed && !isFinal(state)) this.#outside.add(state.id);
+    return shown;
   }
 }
 
