@@ -35,6 +35,8 @@ export interface DeciderOptions {
 const OPEN: GuardDecision = Object.freeze({ kind: "permit" });
 const WANTED: RequestWanted = Object.freeze({ kind: "request" });
 const NONE: readonly Elevation[] = [];
+/** Nobody is identified without a policy: what is wrong with it is told in the log and by `status()` only. */
+const UNENFORCEABLE = { problem: "this guard cannot enforce the newest policy; its log says why" };
 
 /** Decides calls for one audience by what it was given to know. */
 export class Decider {
@@ -71,7 +73,7 @@ export class Decider {
     const knowledge = this.#knowledge;
     const policy = knowledge?.policy;
     const now = knowledge && this.#time(knowledge);
-    if (knowledge?.policyProblem !== undefined) return refuse("POLICY_MISCONFIGURED", { problem: knowledge.policyProblem });
+    if (knowledge?.policyProblem !== undefined) return refuse("POLICY_MISCONFIGURED", UNENFORCEABLE);
     if (knowledge === undefined || policy === undefined || now === undefined)
       return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
     if (policy.compiled.method(call.method).access === "open") return OPEN;

@@ -77,7 +77,7 @@ export class Knowledge {
     return this.#policy;
   }
 
-  /** Why the newest policy cannot be enforced by this guard; nothing is permitted then. */
+  /** Why the newest policy cannot be enforced by this guard; nothing is permitted then. Quotes the policy: never for callers. */
   get policyProblem(): string | undefined {
     return this.#policyProblem;
   }

@@ -43,6 +43,8 @@ export interface GuardState {
   readonly connected: boolean;
   /** What keeps it from being up, and the fix. */
   readonly problem?: string;
+  /** Why the newest policy cannot be enforced; every call is refused then. */
+  readonly policyProblem?: string;
   readonly audience: string;
   readonly policyVersion: bigint;
   readonly epoch: string;
@@ -124,6 +126,7 @@ class GrpcGuard implements Guard {
       ready: knowledge?.policy !== undefined,
       connected,
       ...(problem === undefined ? {} : { problem }),
+      ...(knowledge?.policyProblem === undefined ? {} : { policyProblem: knowledge.policyProblem }),
       audience: this.#audience,
       policyVersion: knowledge?.policy?.version ?? 0n,
       epoch: knowledge?.epoch ?? "",

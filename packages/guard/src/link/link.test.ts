@@ -73,6 +73,21 @@ test("a policy that this guard cannot read refuses everything until a readable o
   assert.equal((await at.service.call("Ping")).code, 0);
 });
 
+test("what is wrong with a policy is for the guard's operator, not for callers that nobody knows", async () => {
+  await using at = await scene();
+  at.authority.applyPolicy(POLICY.replace("condition: request.amount_cents <= 500", "condition: request.secret_field <= 500"));
+  await until(() => !at.guard.status().ready);
+  const refused = await at.service.call("Refund");
+  assert.equal(refused.status.reason, "POLICY_MISCONFIGURED");
+  assert.match(refused.message, /cannot enforce the newest policy/);
+  assert.ok(!/secret_field/.test(refused.message + JSON.stringify(refused.status.metadata)));
+  assert.match(at.guard.status().policyProblem ?? "", /secret_field/);
+  assert.ok(at.lines.some(({ problem }) => /secret_field/.test(String(problem))));
+  at.authority.applyPolicy(POLICY);
+  await until(() => at.guard.status().ready);
+  assert.equal(at.guard.status().policyProblem, undefined);
+});
+
 test("keys that change take effect, and the same keys sent again keep what was verified", async () => {
   await using at = await scene();
   const elevation = at.authority.elevate({ entitlement: "shown", methods: ["test.v1.Ledger/Shown"] });
