@@ -3,36 +3,34 @@
 
 import { isGuard } from "@brevet/policy";
 import { type Clock, type NewId, sleep } from "@brevet/protocol";
-import type {
-  Elevation,
-  ElevationServiceApproveRequest,
-  ElevationServiceDenyRequest,
-  ElevationServiceEndRequest,
-  ElevationServiceExtendRequest,
-  ElevationServiceIssueGrantRequest,
-  ElevationServiceRequestRequest,
-  ElevationServiceReviewRequest,
-  ElevationServiceRevokeRequest,
-  ElevationServiceStartRequest,
-  ElevationServiceWithdrawRequest,
+import {
+  type Elevation,
+  ElevationService,
+  type ElevationServiceApproveRequest,
+  type ElevationServiceDenyRequest,
+  type ElevationServiceEndRequest,
+  type ElevationServiceExtendRequest,
+  type ElevationServiceIssueGrantRequest,
+  type ElevationServiceRequestRequest,
+  type ElevationServiceReviewRequest,
+  type ElevationServiceRevokeRequest,
+  type ElevationServiceStartRequest,
+  type ElevationServiceWithdrawRequest,
 } from "@brevet/protocol/brevet/v1/elevation";
-import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
-import { fromBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type GrantedTerms, type Grants, grantEndMs } from "../issuer/grants.ts";
 import type { Log, LogTransaction } from "../log/log.ts";
 import { audienceAsked } from "./audience.ts";
 import { type Answer, type Caller, notFound, readerOf } from "./caller.ts";
 import type { Outcome } from "./decide.ts";
-import { boundPayload, execute, executeRequest, questionOf } from "./execute.ts";
+import { execute, executeRequest } from "./execute.ts";
 import { type CurrentPolicies, currentPolicy, PolicyBehind, type PolicyOf, type VersionedPolicy } from "./policies.ts";
 import { invalid, type Refusal, refuse, refuseState } from "./refusal.ts";
-import { isRepeat, isSameRequest } from "./repeat.ts";
+import { type Call, callOf, earlierCall } from "./repeat.ts";
 import { keyThumbprint } from "./request.ts";
 import { mayRead, type Reader, reveal, revealToGuard } from "./reveal.ts";
 import { type Revocation, revokeAll } from "./revocation.ts";
 import type { Command } from "./rule.ts";
-import { requestId } from "./terms.ts";
 
 /** What {@link Elevations.request} answers. */
 export interface Requested {
@@ -85,8 +83,8 @@ export class Elevations {
 
   /** Opens an elevation, or takes a hold on the one that the same question opened. */
   async request(caller: Caller, asked: ElevationServiceRequestRequest): Promise<Answer<Requested>> {
-    const id = requestId(asked.requestId);
-    if (!id.ok) return id;
+    const call = callOf(ElevationService.method.request, asked);
+    if (!call.ok) return call;
     const audience = audienceAsked(asked, caller, this.#options.policies);
     if (!audience.ok) return audience;
     const message = { ...asked, audience: audience.value };
@@ -94,10 +92,13 @@ export class Elevations {
       const policy = await policyOf(message.audience);
       const facts = caller.principalFor(message.audience);
       const reader = await readerOf(tx, facts);
-      const earlier = reader && reader.id !== "" && !message.validateOnly ? await tx.request(reader.id, message.requestId) : undefined;
-      if (earlier && reader) return this.#requestedBefore(tx, message, earlier.elevation, reader, policy);
+      if (reader && !message.validateOnly) {
+        const earlier = await earlierCall(tx, reader.id, call.value);
+        if (!earlier.ok) return earlier;
+        if (earlier.value) return requestedBefore(tx, earlier.value.elevation, reader, policy);
+      }
       const { isWaiting, newId } = this.#options;
-      const outcome = await executeRequest(tx, message, { policy, facts, requestId: message.requestId, isWaiting }, newId);
+      const outcome = await executeRequest(tx, message, { policy, facts, call: call.value, isWaiting }, newId);
       if (!outcome.ok) return { ok: false, denial: outcome.denial };
       if (outcome.state === undefined || facts === undefined) throw new Error("a request that was not refused has an elevation");
       const elevation = await reveal(outcome.state, { id: outcome.state.requester?.id ?? "", facts }, policy?.policy, tx);
@@ -111,45 +112,45 @@ export class Elevations {
   }
 
   approve(caller: Caller, message: ElevationServiceApproveRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "approve", message });
+    return this.#change(caller, { kind: "approve", message }, callOf(ElevationService.method.approve, message));
   }
 
   deny(caller: Caller, message: ElevationServiceDenyRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "deny", message });
+    return this.#change(caller, { kind: "deny", message }, callOf(ElevationService.method.deny, message));
   }
 
   withdraw(caller: Caller, message: ElevationServiceWithdrawRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "withdraw", message });
+    return this.#change(caller, { kind: "withdraw", message }, callOf(ElevationService.method.withdraw, message));
   }
 
   start(caller: Caller, message: ElevationServiceStartRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "start", message });
+    return this.#change(caller, { kind: "start", message }, callOf(ElevationService.method.start, message));
   }
 
   extend(caller: Caller, message: ElevationServiceExtendRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "extend", message });
+    return this.#change(caller, { kind: "extend", message }, callOf(ElevationService.method.extend, message));
   }
 
   end(caller: Caller, message: ElevationServiceEndRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "end", message });
+    return this.#change(caller, { kind: "end", message }, callOf(ElevationService.method.end, message));
   }
 
   review(caller: Caller, message: ElevationServiceReviewRequest): Promise<Answer<Elevation>> {
-    return this.#change(caller, { kind: "review", message });
+    return this.#change(caller, { kind: "review", message }, callOf(ElevationService.method.review, message));
   }
 
   /** Takes elevations away, before other writes that wait. Waiting for guards is the caller's, behind the answer's position. */
   async revoke(caller: Caller, message: ElevationServiceRevokeRequest): Promise<Answer<Revocation>> {
-    const id = requestId(message.requestId);
-    if (!id.ok) return id;
+    const call = callOf(ElevationService.method.revoke, message);
+    if (!call.ok) return call;
     const { isWaiting } = this.#options;
-    return this.#write((tx, policyOf) => revokeAll(tx, caller, message, { policyOf, isWaiting }), { urgent: true });
+    return this.#write((tx, policyOf) => revokeAll(tx, caller, message, { call: call.value, policyOf, isWaiting }), { urgent: true });
   }
 
   /** Issues a grant: in the log first, signed after. Its requester only. */
   async issueGrant(caller: Caller, message: ElevationServiceIssueGrantRequest): Promise<Answer<IssuedGrant>> {
-    const id = requestId(message.requestId);
-    if (!id.ok) return id;
+    const call = callOf(ElevationService.method.issueGrant, message);
+    if (!call.ok) return call;
     const key = keyThumbprint(message.keyJwk);
     if (!key.ok) return key;
     const { grants, newId } = this.#options;
@@ -163,10 +164,10 @@ export class Elevations {
         return invalid("key_jwk", `${state.id} is bound to a key already; leave it out`);
       const terms = await grantedTerms(tx, state, state.keyThumbprint.length > 0 ? state.keyThumbprint : key.value);
       if (!terms.ok) return terms;
-      const earlier = reader.id === "" ? undefined : await tx.request(reader.id, message.requestId);
-      if (earlier && earlier.elevation !== state.id) return reused(message.requestId);
+      const earlier = await earlierCall(tx, reader.id, call.value);
+      if (!earlier.ok) return earlier;
       const grant = newId("gnt");
-      const around = { policy, facts, requestId: earlier ? "" : message.requestId, isWaiting: this.#options.isWaiting };
+      const around = { policy, facts, call: earlier.value ? undefined : call.value, isWaiting: this.#options.isWaiting };
       const outcome = await execute(tx, { kind: "grant", grant: { id: grant, kid: signer.kid, key: terms.value.key } }, state, around);
       if (!outcome.ok || outcome.state === undefined) return refused(outcome);
       return { ok: true, value: { elevation: outcome.state, grant, name: facts.name, nowMs: tx.nowMs, terms: terms.value } };
@@ -180,9 +181,8 @@ export class Elevations {
     };
   }
 
-  async #change(caller: Caller, command: OnOne): Promise<Answer<Elevation>> {
-    const id = requestId(command.message.requestId);
-    if (!id.ok) return id;
+  async #change(caller: Caller, command: OnOne, call: Answer<Call>): Promise<Answer<Elevation>> {
+    if (!call.ok) return call;
     return this.#onElevation(command.message.id, async (tx, state, policy): Promise<Answer<Elevation>> => {
       const facts = caller.principalFor(state.audience);
       const reader = await readerOf(tx, facts);
@@ -192,34 +192,13 @@ export class Elevations {
         guard && !mayRead(shown, reader, policy.policy)
           ? revealToGuard(shown, tx)
           : reveal(shown, (await readerOf(tx, facts)) ?? reader, policy?.policy, tx);
-      const earlier = reader.id === "" ? undefined : await tx.request(reader.id, command.message.requestId);
-      if (earlier) {
-        const [record] = await tx.entries(earlier.revision - 1n, { limit: 1 });
-        const entry = record && fromBinary(LogEntrySchema, record.entry);
-        if (!entry || !isRepeat(command, state.id, entry, await boundPayload(tx, state))) return reused(command.message.requestId);
-        return { ok: true, value: await show(state) };
-      }
-      const around = { policy, facts, requestId: command.message.requestId, isWaiting: this.#options.isWaiting };
+      const earlier = await earlierCall(tx, reader.id, call.value);
+      if (!earlier.ok) return earlier;
+      if (earlier.value) return { ok: true, value: await show(state) };
+      const around = { policy, facts, call: call.value, isWaiting: this.#options.isWaiting };
       const outcome = await execute(tx, command, state, around);
       return outcome.ok && outcome.state ? { ok: true, value: await show(outcome.state) } : refused(outcome);
     });
-  }
-
-  async #requestedBefore(
-    tx: LogTransaction,
-    message: ElevationServiceRequestRequest,
-    id: string,
-    reader: Reader,
-    policy: VersionedPolicy | undefined,
-  ): Promise<Answer<Requested>> {
-    const state = id === "" ? undefined : await tx.elevation(id);
-    const question = state && (await questionOf(tx, state));
-    if (!state || !question || !isSameRequest(message, question)) return reused(message.requestId);
-    const { epoch, revision } = await tx.head();
-    return {
-      ok: true,
-      value: { elevation: await reveal(state, reader, policy?.policy, tx), existing: true, position: { epoch, revision } },
-    };
   }
 
   #onElevation<T>(
@@ -249,6 +228,19 @@ export class Elevations {
   }
 }
 
+/** What the first call with this id opened or found, as it is now. */
+async function requestedBefore(
+  tx: LogTransaction,
+  id: string,
+  reader: Reader,
+  policy: VersionedPolicy | undefined,
+): Promise<Answer<Requested>> {
+  const state = await tx.elevation(id);
+  if (state === undefined) return notFound(id);
+  const { epoch, revision } = await tx.head();
+  return { ok: true, value: { elevation: await reveal(state, reader, policy?.policy, tx), existing: true, position: { epoch, revision } } };
+}
+
 /** What a grant says of the terms that were approved. An erased one permits nothing, so there is nothing to grant. */
 async function grantedTerms(view: LogTransaction, state: Elevation, key: Uint8Array): Promise<Answer<GrantedTerms>> {
   const { condition, payloadDigest } = state;
@@ -267,10 +259,6 @@ async function grantedTerms(view: LogTransaction, state: Elevation, key: Uint8Ar
 function refused(outcome: Outcome): { readonly ok: false; readonly denial: Refusal } {
   if (outcome.ok) throw new Error("a command that was not refused has an elevation");
   return { ok: false, denial: outcome.denial };
-}
-
-function reused(id: string): { readonly ok: false; readonly denial: Refusal } {
-  return invalid("request_id", `${id} was used before, for something else; choose a new one`);
 }
 
 /** No exchange along a chain is offered yet, whoever the entitlement names as delegate. */

@@ -7,11 +7,11 @@ import { type Elevation, type ElevationServiceRequestRequest, ElevationState } f
 import { type LogEntry, LogEntrySchema, type Sealed } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { Event } from "../log/draft.ts";
 import type { LogTransaction } from "../log/log.ts";
 import type { View } from "../store/store.ts";
 import { decide, type Outcome } from "./decide.ts";
 import type { VersionedPolicy } from "./policies.ts";
+import type { Call } from "./repeat.ts";
 import { entitlementAsked } from "./request.ts";
 import { principalsOf } from "./reveal.ts";
 import type { Background, Command, Context, Question } from "./rule.ts";
@@ -21,7 +21,8 @@ export interface Surroundings {
   readonly policy: VersionedPolicy | undefined;
   /** Undefined for time and policy changes. */
   readonly facts: PrincipalFacts | undefined;
-  readonly requestId: string;
+  /** The call whose first entry this writes; undefined where it wrote one already, or nobody called. */
+  readonly call: Call | undefined;
   readonly isWaiting: (elevation: string) => boolean;
 }
 
@@ -43,7 +44,7 @@ export async function execute(
     return decide(command, state, { ...context, ...more });
   };
   const { outcome, actorId } = await judgeAs(tx, around.facts, judge);
-  append(tx, outcome, state, actorId, around.requestId);
+  append(tx, outcome, state, actorId, around.call);
   return outcome;
 }
 
@@ -73,7 +74,7 @@ export async function executeRequest(
   };
   if (message.validateOnly) return judge(facts ? await knownId(tx, facts.name) : "");
   const { outcome, actorId } = await judgeAs(tx, facts, judge);
-  if (outcome.state) append(tx, outcome, outcome.state, actorId, around.requestId);
+  if (outcome.state) append(tx, outcome, outcome.state, actorId, around.call);
   return outcome;
 }
 
@@ -98,12 +99,15 @@ function append(
   outcome: Outcome,
   place: { readonly id: string; readonly audience: string },
   actor: string,
-  requestId: string,
+  call: Call | undefined,
 ): void {
-  const draft = (event: Event, by: string, request: string) =>
-    tx.append({ audience: place.audience, elevation: place.id, actor: by, requestId: request, event });
-  for (const event of outcome.due) draft(event, "", "");
-  if (outcome.ok) for (const [index, event] of outcome.events.entries()) draft(event, actor, index === 0 ? requestId : "");
+  const about = { audience: place.audience, elevation: place.id };
+  for (const event of outcome.due) tx.append({ ...about, actor: "", requestId: "", event });
+  if (!outcome.ok) return;
+  for (const [index, event] of outcome.events.entries()) {
+    const made = index === 0 && call ? { requestId: call.requestId, requestTerms: tx.seal(call.terms) } : { requestId: "" };
+    tx.append({ ...about, actor, ...made, event });
+  }
 }
 
 async function contextFor(
@@ -155,7 +159,7 @@ async function backgroundOf(
 }
 
 /** What an elevation was asked with: its first entry, and what is sealed in it while it is kept. */
-export async function questionOf(view: View, state: Elevation): Promise<Question | undefined> {
+async function questionOf(view: View, state: Elevation): Promise<Question | undefined> {
   const [record] = await view.entries(0n, { elevation: state.id, limit: 1 });
   if (record === undefined) return undefined;
   const { event } = fromBinary(LogEntrySchema, record.entry);
@@ -172,7 +176,7 @@ export async function questionOf(view: View, state: Elevation): Promise<Question
 }
 
 /** SHA-256 of the one request that an elevation covers; undefined once erased, or where it covers no exact request. */
-export async function boundPayload(view: Pick<View, "openings">, { payloadDigest }: Elevation): Promise<Uint8Array | undefined> {
+async function boundPayload(view: Pick<View, "openings">, { payloadDigest }: Elevation): Promise<Uint8Array | undefined> {
   if (payloadDigest === undefined) return undefined;
   return (await view.openings([payloadDigest.commitment])).get(Buffer.from(payloadDigest.commitment).toString("hex"));
 }

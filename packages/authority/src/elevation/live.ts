@@ -27,7 +27,7 @@ export async function narrowLive(
       ...(before === undefined ? {} : { before }),
     });
     for (const state of page) {
-      const around = { policy: next, facts: undefined, requestId: "", isWaiting: () => false };
+      const around = { policy: next, facts: undefined, call: undefined, isWaiting: () => false };
       const outcome = await execute(tx, { kind: "policy", previous }, state, around);
       if (outcome.due.length > 0 || (outcome.ok && outcome.events.length > 0)) changed += 1;
     }

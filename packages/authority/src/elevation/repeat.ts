@@ -1,80 +1,55 @@
-// Repeats of a changing call with the same idempotency id: whether the repeat asks for the same as the first time.
+// Repeats of a changing call with the same idempotency id: whether the repeat asks for the same as the first time, in every field.
 // Never decides anew. What was not written at the first time (a refusal, an answer without change) is judged again.
+import { hash } from "node:crypto";
+import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
+import { type DescMessage, type DescMethodUnary, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import type { View } from "../store/store.ts";
+import type { Answer } from "./caller.ts";
+import { invalid } from "./refusal.ts";
+import { requestId, sameBytes } from "./terms.ts";
 
-import type { ElevationServiceRequestRequest } from "@brevet/protocol/brevet/v1/elevation";
-import { VoteKind } from "@brevet/protocol/brevet/v1/elevation";
-import type { LogEntry } from "@brevet/protocol/brevet/v1/log";
-import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { keyThumbprint } from "./request.ts";
-import type { Command, Question } from "./rule.ts";
-import { sameBytes } from "./terms.ts";
+/** A changing call: its idempotency id, and what the log's entry commits to (`LogEntry.request_terms`). */
+export interface Call {
+  readonly requestId: string;
+  /** SHA-256. */
+  readonly terms: Uint8Array;
+}
+
+/** What a call wrote first. */
+export interface FirstEntry {
+  /** "" for none. */
+  readonly elevation: string;
+  readonly revision: bigint;
+}
+
+/** A call as the log will know it; refused where its id is none. */
+export function callOf<I extends DescMessage>(
+  method: DescMethodUnary<I>,
+  message: MessageShape<I> & { readonly requestId: string },
+): Answer<Call> {
+  const id = requestId(message.requestId);
+  if (!id.ok) return id;
+  // What the caller reports of an earlier denial is no term.
+  const asked = toBinary(method.input, { ...message, requestId: "", report: undefined }, { writeUnknownFields: false });
+  const terms = hash("sha256", Buffer.concat([Buffer.from(`${method.parent.typeName}/${method.name}\0`), asked]), "buffer");
+  return { ok: true, value: { requestId: id.value, terms } };
+}
 
 /**
- * Whether the entry that a command with this id wrote first comes from the same command.
- * @param payloadDigest What the elevation is bound to; undefined once erased, and then not compared.
+ * What the same call by this principal wrote first; undefined where it wrote nothing. Refused where the id was used for anything else.
+ * @param actor The log's id; "" for somebody whom it never saw.
  */
-export function isRepeat(
-  command: Exclude<Command, { kind: "request" }>,
-  id: string,
-  entry: LogEntry,
-  payloadDigest: Uint8Array | undefined,
-): boolean {
-  const { event } = entry;
-  if (entry.elevation !== id) return false;
-  switch (command.kind) {
-    case "approve": {
-      if (event.case !== "voteCast" || event.value.kind !== VoteKind.APPROVE) return false;
-      const { narrowedDuration, payloadCommitment } = event.value;
-      const asked = command.message.duration;
-      const narrowedAlike = narrowedDuration === undefined || (asked !== undefined && durationMs(asked) === durationMs(narrowedDuration));
-      return narrowedAlike && isSamePayload(command.message.payloadDigest, payloadCommitment, payloadDigest);
-    }
-    case "deny":
-      return event.case === "voteCast" && event.value.kind === VoteKind.DENY;
-    case "withdraw":
-      return event.case === "elevationWithdrawn";
-    case "start":
-      if (event.case === "payloadUsed") return isSamePayload(command.message.payloadDigest, event.value.payloadCommitment, payloadDigest);
-      return event.case === "elevationStarted";
-    case "extend":
-      return event.case === "extensionRequested";
-    case "end":
-      return event.case === "holdReleased" && event.value.all === command.message.all;
-    case "revoke":
-      return event.case === "elevationRevoked";
-    case "review":
-      return event.case === "elevationReviewed";
-    case "grant":
-      return event.case === "grantIssued";
-    case "policy":
-    case "tick":
-    default:
-      return false;
-  }
-}
-
-function isSamePayload(digest: Uint8Array, commitment: Uint8Array, opened: Uint8Array | undefined): boolean {
-  if (digest.length === 0 || commitment.length === 0) return digest.length === commitment.length;
-  return opened === undefined || sameBytes(digest, opened);
-}
-
-/** Whether a request asks for what this elevation was opened for. What the repeat leaves to the policy is not compared. */
-export function isSameRequest(
-  message: ElevationServiceRequestRequest,
-  { state: { audience }, asked, reason, run, payloadDigest }: Question,
-): boolean {
-  const key = keyThumbprint(message.keyJwk);
-  return (
-    message.audience === audience &&
-    (message.entitlement === "" || message.entitlement === asked.entitlement) &&
-    (message.method === asked.method || asked.methods.includes(message.method)) &&
-    (message.duration === undefined || (asked.duration !== undefined && durationMs(message.duration) === durationMs(asked.duration))) &&
-    (reason === undefined || message.reason === reason) &&
-    (message.startTime && timestampMs(message.startTime)) === (asked.startTime && timestampMs(asked.startTime)) &&
-    (run === undefined || message.run === run) &&
-    message.breakGlass === asked.breakGlass &&
-    (payloadDigest === undefined || sameBytes(message.payloadDigest, payloadDigest)) &&
-    key.ok &&
-    sameBytes(key.value, asked.keyThumbprint)
-  );
+export async function earlierCall(
+  view: Pick<View, "request" | "entries" | "openings">,
+  actor: string,
+  call: Call,
+): Promise<Answer<FirstEntry | undefined>> {
+  const first = actor === "" ? undefined : await view.request(actor, call.requestId);
+  if (first === undefined) return { ok: true, value: undefined };
+  const [record] = await view.entries(first.revision - 1n, { limit: 1 });
+  const commitment = record && fromBinary(LogEntrySchema, record.entry).requestTerms?.commitment;
+  const terms = commitment && (await view.openings([commitment])).get(Buffer.from(commitment).toString("hex"));
+  if (terms && sameBytes(terms, call.terms)) return { ok: true, value: first };
+  const what = terms ? "something else" : "what has been erased since";
+  return invalid("request_id", `${call.requestId} was used before, for ${what}; choose a new one`);
 }

@@ -11,6 +11,7 @@ import { type Answer, type Caller, notFound, readerOf } from "./caller.ts";
 import { execute } from "./execute.ts";
 import type { PolicyOf } from "./policies.ts";
 import { invalid, refuse } from "./refusal.ts";
+import { type Call, earlierCall, type FirstEntry } from "./repeat.ts";
 import { mayRead, reveal } from "./reveal.ts";
 
 /** What was revoked, and the log's position behind it: guards enforce it once they acknowledged that. */
@@ -21,6 +22,7 @@ export interface Revocation {
 
 /** What revoking needs beside the write. */
 export interface RevocationTools {
+  readonly call: Call;
   readonly policyOf: PolicyOf;
   readonly isWaiting: (elevation: string) => boolean;
 }
@@ -32,13 +34,16 @@ export async function revokeAll(
   tx: LogTransaction,
   caller: Caller,
   message: ElevationServiceRevokeRequest,
-  { policyOf, isWaiting }: RevocationTools,
+  { call, policyOf, isWaiting }: RevocationTools,
 ): Promise<Answer<Revocation>> {
+  const earlier = await earlierOf(tx, caller, call);
+  if (!earlier.ok) return earlier;
+  if (earlier.value) return repeat(tx, caller, earlier.value, policyOf);
   const targets = await targetsOf(tx, message);
   if (!targets.ok) return targets;
   const one = message.target.case === "id";
   const revoked: Elevation[] = [];
-  let requestId = message.requestId;
+  let first: Call | undefined = call;
   for (const state of targets.value) {
     const policy = await policyOf(state.audience);
     const facts = caller.principalFor(state.audience);
@@ -47,12 +52,10 @@ export async function revokeAll(
       if (one) return notFound(state.id);
       continue;
     }
-    const repeated = reader.id === "" ? undefined : await tx.request(reader.id, message.requestId);
-    if (repeated && requestId !== "") return repeat(tx, caller, message, repeated, policyOf);
-    const outcome = await execute(tx, { kind: "revoke", message }, state, { policy, facts, requestId, isWaiting });
+    const outcome = await execute(tx, { kind: "revoke", message }, state, { policy, facts, call: first, isWaiting });
     if (!outcome.ok && one) return { ok: false, denial: outcome.denial };
     if (!outcome.ok || outcome.state === undefined) continue;
-    if (outcome.events.length > 0) requestId = "";
+    if (outcome.events.length > 0) first = undefined;
     revoked.push(await reveal(outcome.state, (await readerOf(tx, facts)) ?? reader, policy?.policy, tx));
   }
   // Whether anything matches is not told to whoever could not revoke it.
@@ -67,6 +70,16 @@ export async function revokeAll(
   }
   const { epoch, revision } = await tx.head();
   return { ok: true, value: { elevations: revoked, position: { epoch, revision } } };
+}
+
+/** The same call by whoever the caller is in any audience: what it is about may be over by now, so it is not looked for there. */
+async function earlierOf(tx: LogTransaction, caller: Caller, call: Call): Promise<Answer<FirstEntry | undefined>> {
+  const names = new Set((await tx.policies()).flatMap(({ audience }) => caller.principalFor(audience)?.name ?? []));
+  for (const name of names) {
+    const earlier = await earlierCall(tx, (await tx.principalByName(name))?.id ?? "", call);
+    if (!earlier.ok || earlier.value) return earlier;
+  }
+  return { ok: true, value: undefined };
 }
 
 async function isAdmin(tx: LogTransaction, caller: Caller, audience: string, policyOf: PolicyOf): Promise<boolean> {
@@ -103,28 +116,21 @@ async function targetsOf(tx: LogTransaction, { target, audience }: ElevationServ
 }
 
 /** What the first call with this id revoked, as it is now: its entries stand one behind the other. */
-async function repeat(
-  tx: LogTransaction,
-  caller: Caller,
-  message: ElevationServiceRevokeRequest,
-  first: { readonly elevation: string; readonly revision: bigint },
-  policyOf: PolicyOf,
-): Promise<Answer<Revocation>> {
+async function repeat(tx: LogTransaction, caller: Caller, first: FirstEntry, policyOf: PolicyOf): Promise<Answer<Revocation>> {
   const elevations: Elevation[] = [];
   const records = await tx.entries(first.revision - 1n, { limit: MOST });
   for (const [index, record] of records.entries()) {
     const entry = fromBinary(LogEntrySchema, record.entry);
-    const another = index > 0 && entry.requestId !== "";
-    if (another || (entry.actor !== "" && entry.event.case !== "elevationRevoked")) break;
-    if (entry.event.case !== "elevationRevoked") continue;
+    // What time brought about, and whom the log saw for the first time.
+    if (entry.actor === "") continue;
+    if ((index > 0 && entry.requestId !== "") || entry.event.case !== "elevationRevoked") break;
     const state = await tx.elevation(entry.elevation);
     const facts = state && caller.principalFor(state.audience);
     const reader = await readerOf(tx, facts);
-    if (!state || !reader) continue;
-    elevations.push(await reveal(state, reader, (await policyOf(state.audience))?.policy, tx));
+    const policy = state && (await policyOf(state.audience))?.policy;
+    if (!state || !reader || !mayRead(state, reader, policy)) continue;
+    elevations.push(await reveal(state, reader, policy, tx));
   }
-  const sameTarget = message.target.case !== "id" || message.target.value === first.elevation;
-  if (elevations.length === 0 || !sameTarget) return invalid("request_id", `${message.requestId} was used before, for something else`);
   const { epoch, revision } = await tx.head();
   return { ok: true, value: { elevations, position: { epoch, revision } } };
 }

@@ -47,7 +47,7 @@ export class ElevationTimer implements AsyncDisposable {
           const state = await tx.elevation(id);
           if (state === undefined) continue;
           const policy = await currentPolicy(tx, policies, state.audience);
-          const outcome = await execute(tx, { kind: "tick" }, state, { policy, facts: undefined, requestId: "", isWaiting: () => false });
+          const outcome = await execute(tx, { kind: "tick" }, state, { policy, facts: undefined, call: undefined, isWaiting: () => false });
           if (outcome.due.length > 0) moved += 1;
         }
         return moved;

@@ -18,6 +18,8 @@ export interface Draft {
   readonly actor: string;
   /** Idempotency id, "" for none. On the first entry of a command only. */
   readonly requestId: string;
+  /** Where there is an idempotency id: what tells a repeat from another request. */
+  readonly requestTerms?: Sealed;
   /** Id of the elevation, "" for none. */
   readonly elevation: string;
   readonly event: Event;
