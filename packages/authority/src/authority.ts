@@ -1,5 +1,6 @@
 // The authority: starts, wires and ends all of its parts. The only file that knows them all; never does any of their work.
 import { writeFile } from "node:fs/promises";
+import { uptime } from "node:os";
 import { join } from "node:path";
 import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, newId, systemClock } from "@brevet/protocol";
 import { type Logger, pino } from "pino";
@@ -27,6 +28,7 @@ import { routes } from "./rpc/routes.ts";
 import { translateErrors } from "./rpc/status.ts";
 import { openEmbeddedStore } from "./store/embedded/embedded.ts";
 import type { Store } from "./store/store.ts";
+import { AuthorityClock, spanOf, startProblem } from "./time/authority-clock.ts";
 import { ElevationWatches } from "./watch/elevations.ts";
 import { ReadableLog } from "./watch/entries.ts";
 import { WaitingCalls } from "./watch/waiting.ts";
@@ -53,7 +55,10 @@ export interface AuthorityOptions {
   readonly issuer?: string;
   /** Signs in made-up people; loopback only, and only with a data directory that was never in real use. */
   readonly dev?: boolean;
+  /** The machine's; the authority's own time runs on it. Default: the system's. */
   readonly clock?: Clock;
+  /** The wall clock is right, though it is more than 5 minutes before the log's last entry, or more than 30 days after it. */
+  readonly acceptClock?: boolean;
   /** Default: warnings and worse on standard error; false: nothing. */
   readonly logger?: Logger | false;
 }
@@ -77,13 +82,15 @@ export interface Authority extends AsyncDisposable {
 const LOOPBACK = { host: "127.0.0.1", port: 0 };
 const GRACE_MS = 5000;
 
-/** Starts an authority. @throws Error that says what is in the way: options that contradict, a data directory in use, a policy with errors. */
+/** Starts an authority. @throws Error that says what is in the way: options that contradict, a data directory in use, a clock that is far from the log, a policy with errors. */
 export async function startAuthority(options: AuthorityOptions): Promise<Authority> {
-  const { clock = systemClock, audience = DEFAULT_AUTHORITY_AUDIENCE } = options;
+  const { audience = DEFAULT_AUTHORITY_AUDIENCE } = options;
   const logger = loggerOf(options.logger);
+  const clock = authorityClock(options, logger);
   checkOptions(options);
   await using starting = new AsyncDisposableStack();
   const store = starting.use(await openEmbeddedStore(options.data, { clock }));
+  await resumeTime(clock, store, options);
   const development = await developmentOf(store, options, clock);
   const log = starting.use(await Log.open({ store, newId, fold: { evolve, nextDueMs } }));
   const policies = starting.use(await PolicyBook.open({ log, logger, authorityAudience: audience }, options.policies));
@@ -113,7 +120,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
       ...(development ? { development } : {}),
     }),
   );
-  const grants = new Grants({ issuer: urls.issuer, keys: new GrantKeys(store) });
+  const grants = new Grants({ issuer: urls.issuer, keys: new GrantKeys(store, clock) });
   const waiting = new WaitingCalls(clock);
   const readable = new ReadableElevations({ view: store, policies });
   const isWaiting = (elevation: string) => waiting.isWaiting(elevation);
@@ -186,6 +193,29 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
 function loggerOf(given: Logger | false | undefined): Logger {
   if (given === false) return pino({ level: "silent" });
   return given ?? pino({ level: "warn" }, pino.destination(2));
+}
+
+function authorityClock({ clock: given }: AuthorityOptions, logger: Logger): AuthorityClock {
+  return new AuthorityClock({
+    machine: given ?? systemClock,
+    ...(given ? {} : { bootMs: () => uptime() * 1000 }),
+    onParted: (aheadMs) => {
+      const where = `${spanOf(Math.abs(aheadMs))} ${aheadMs > 0 ? "ahead of" : "behind"} the authority's time`;
+      logger.warn(
+        { aheadMs: Math.round(aheadMs) },
+        `the machine's clock is ${where}, which goes on evenly: set the machine's clock right; if it is, a restart takes its time`,
+      );
+    },
+  });
+}
+
+/** Goes on from the log's last entry. @throws Error where the wall clock is too far from it, and nobody confirmed that. */
+async function resumeTime(clock: AuthorityClock, store: Store, { acceptClock = false }: AuthorityOptions): Promise<void> {
+  const { revision, timeMs } = await store.head();
+  if (revision === 0n) return;
+  const problem = acceptClock ? undefined : startProblem(timeMs, clock.wallMs());
+  if (problem !== undefined) throw new Error(problem);
+  clock.notBefore(timeMs);
 }
 
 function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {

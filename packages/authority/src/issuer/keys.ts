@@ -1,7 +1,7 @@
 // The keys that sign grants: which one is in use, and the public halves of those that verify. The log says which keys there are.
 // Never makes a key and never keeps one but in memory: log/keys.ts does.
 import type { KeyObject } from "node:crypto";
-import { type Clock, MAX_GRANT_LIFETIME_MS, systemClock } from "@brevet/protocol";
+import { type Clock, MAX_GRANT_LIFETIME_MS } from "@brevet/protocol";
 import { KeyPurpose } from "@brevet/protocol/brevet/v1/log";
 import { isInUse, privateKeyOf } from "../log/keys.ts";
 import type { Store, StoredKey } from "../store/store.ts";
@@ -20,7 +20,7 @@ export class GrantKeys {
   readonly #clock: Clock;
   readonly #loaded = new Map<string, KeyObject>();
 
-  constructor(store: Store, clock: Clock = systemClock) {
+  constructor(store: Store, clock: Clock) {
     this.#store = store;
     this.#clock = clock;
   }

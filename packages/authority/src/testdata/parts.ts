@@ -41,7 +41,7 @@ export async function openParts() {
   const identities = opening.use(
     new Identities({ policies, audience: "brevet", clock, logger, fetchText, random: () => 0.5, development: local }),
   );
-  const grants = new Grants({ issuer: ORIGIN, keys: new GrantKeys(store) });
+  const grants = new Grants({ issuer: ORIGIN, keys: new GrantKeys(store, clock) });
   const waiting = new WaitingCalls(clock);
   const elevations = new Elevations({ log, policies, newId, clock, grants, isWaiting: (id) => waiting.isWaiting(id) });
   const readable = new ReadableElevations({ view: store, policies });

@@ -23,6 +23,7 @@ interface ServeOptions {
   readonly audience: string;
   readonly publicUrl?: string;
   readonly dev?: boolean;
+  readonly acceptClock?: boolean;
   readonly logLevel: string;
 }
 
@@ -42,6 +43,7 @@ export function serveCommand(context: CommandContext): Command {
     .option("--audience <name>", "the authority's own audience, for identity tokens made for it", DEFAULT_AUTHORITY_AUDIENCE)
     .option("--public-url <url>", "where people reach its pages; default: where it listens")
     .option("--dev", "loopback only: sign in made-up people with a printed code; the data directory is marked, and refused without --dev")
+    .option("--accept-clock", "the clock is right: start though it is 5 minutes before, or 30 days after, the log's last entry")
     .option("--log-level <level>", "pino level", "info")
     .action(async (given: ServeOptions, command: Command) => {
       const options = await withConfig(given, command);
@@ -76,6 +78,7 @@ async function start(options: ServeOptions, logger: NonNullable<AuthorityOptions
       policies,
       audience: options.audience,
       dev: options.dev ?? false,
+      acceptClock: options.acceptClock ?? false,
       logger,
       ...(options.publicUrl === undefined ? {} : { publicUrl: options.publicUrl }),
       ...(options.tlsCert === undefined || options.tlsKey === undefined
@@ -160,11 +163,12 @@ async function withConfig(given: ServeOptions, command: Command): Promise<ServeO
         hints: [`There are: ${[...known.keys()].filter((key) => key !== "config").join(", ")}`],
       });
     }
-    const wanted = name === "policy" ? "a list of files" : name === "dev" ? "true or false" : "text";
+    const isSwitch = name === "dev" || name === "accept-clock";
+    const wanted = name === "policy" ? "a list of files" : isSwitch ? "true or false" : "text";
     const right =
       name === "policy"
         ? Array.isArray(value) && value.every((item) => typeof item === "string")
-        : typeof value === (name === "dev" ? "boolean" : "string");
+        : typeof value === (isSwitch ? "boolean" : "string");
     if (!right) throw new CommandError(exitStatus.misuse, `${file}: ${name} is ${wanted}.`);
     if (command.getOptionValueSource(attribute) !== "cli") Object.assign(merged, { [attribute]: value });
   }

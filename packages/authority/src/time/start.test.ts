@@ -1,0 +1,107 @@
+// An authority that starts where its machine's clock is far from the log, and one whose clock steps while it runs.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { GuardServiceSyncRequestSchema } from "@brevet/protocol/brevet/v1/guard";
+import { startTestAuthority, type TestAuthority, TestClock } from "@brevet/testing";
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { AUDIENCE, clients, policyText, REFUND, Reading, requestId, transport } from "../testdata/scene.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+const as = async (authority: TestAuthority, principal: string) => clients(transport(authority.url, await authority.token(principal)));
+
+/** An elevation of five minutes, ACTIVE. */
+async function active(authority: TestAuthority): Promise<string> {
+  const sam = await as(authority, "user:sam@test");
+  const ask = { requestId: requestId(), method: REFUND, waiting: true, duration: durationFromMs(5 * MINUTE) };
+  const id = (await sam.elevations.request(ask)).elevation?.id ?? "";
+  const { elevation } = await (await as(authority, "user:ana@test")).elevations.approve({ requestId: requestId(), id });
+  assert.equal(elevation?.state, ElevationState.ACTIVE);
+  return id;
+}
+
+/** The time that a guard is told: in the message, and in answer to a probe. */
+async function toldToGuard(authority: TestAuthority): Promise<{ sent: number; sampled: number }> {
+  const guard = await as(authority, `workload:guard-${AUDIENCE}`);
+  const ended = Promise.withResolvers<void>();
+  async function* say() {
+    yield create(GuardServiceSyncRequestSchema, { message: { case: "hello", value: { audience: AUDIENCE } } });
+    yield create(GuardServiceSyncRequestSchema, { message: { case: "timeProbe", value: { sent: 1n } } });
+    await ended.promise;
+  }
+  const reading = new Reading((signal) => guard.guards.sync(say(), { signal }));
+  const [last] = (await reading.until(({ message }) => message.case === "timeSample")).slice(-1);
+  ended.resolve();
+  reading.abort.abort();
+  assert.ok(last?.time && last.message.case === "timeSample" && last.message.value.received);
+  return { sent: timestampMs(last.time), sampled: timestampMs(last.message.value.received) };
+}
+
+async function stateOf(authority: TestAuthority, id: string): Promise<ElevationState | undefined> {
+  return (await (await as(authority, "user:sam@test")).elevations.get({ id })).elevation?.state;
+}
+
+test("a restart with a clock that went back an hour is refused, and says both times and the fix", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock });
+  await active(authority);
+  const restart = authority.restart(() => clock.step(-HOUR));
+  await assert.rejects(restart, /clock says 2026-01-05T11:00:00\.000Z, which is 1 h before .*2026-01-05T12:00:00\.000Z.*--accept-clock/);
+});
+
+test("a clock that went back and is accepted lets no window outlive its end, and guards are told the log's time", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock, acceptClock: true });
+  const id = await active(authority);
+  const endMs = clock.wallMs() + 5 * MINUTE;
+  await authority.restart(() => clock.step(-HOUR));
+  assert.deepEqual(await toldToGuard(authority), { sent: endMs - 5 * MINUTE, sampled: endMs - 5 * MINUTE });
+  clock.advance(5 * MINUTE - 1);
+  assert.equal(await stateOf(authority, id), ElevationState.ACTIVE);
+  const sam = await as(authority, "user:sam@test");
+  const watch = new Reading((signal) => sam.elevations.watch({ filter: { ids: [id] } }, { signal }));
+  clock.advance(10);
+  await watch.until(({ elevation }) => elevation?.state === ElevationState.EXPIRED);
+  watch.abort.abort();
+  assert.equal(await stateOf(authority, id), ElevationState.EXPIRED);
+  assert.deepEqual(await toldToGuard(authority), { sent: endMs + 9, sampled: endMs + 9 });
+});
+
+test("a restart 31 days later is refused unless it is confirmed, and one 29 days later is not", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock });
+  const id = await active(authority);
+  await authority.restart(() => clock.step(29 * DAY));
+  const sam = await as(authority, "user:sam@test");
+  const watch = new Reading((signal) => sam.elevations.watch({ filter: { ids: [id] } }, { signal }));
+  await watch.until(({ elevation }) => elevation?.state === ElevationState.EXPIRED);
+  watch.abort.abort();
+  const restart = authority.restart(() => clock.step(31 * DAY));
+  await assert.rejects(restart, /which is 31 d after .*--accept-clock/);
+  await using confirmed = await startTestAuthority({ data: authority.data, clock, acceptClock: true });
+  assert.equal(await stateOf(confirmed, id), ElevationState.EXPIRED);
+});
+
+for (const stepMs of [2 * HOUR, -2 * HOUR])
+  test(`a clock that steps by ${stepMs / HOUR} h while a window is open changes nothing for anybody`, async () => {
+    const clock = new TestClock();
+    await using authority = await startTestAuthority({ policy: policyText(), clock });
+    const id = await active(authority);
+    const startMs = clock.wallMs();
+    clock.step(stepMs);
+    clock.advance(4 * MINUTE);
+    // 50 ppm of four minutes is 12 ms.
+    for (const told of Object.values(await toldToGuard(authority)))
+      assert.ok(told >= startMs + 4 * MINUTE && told <= startMs + 4 * MINUTE + 12, `${told - startMs}`);
+    await as(authority, "user:sam@test").then((sam) => sam.elevations.issueGrant({ requestId: requestId(), id }));
+    assert.equal(await stateOf(authority, id), ElevationState.ACTIVE);
+    clock.advance(MINUTE + 1);
+    const sam = await as(authority, "user:sam@test");
+    const watch = new Reading((signal) => sam.elevations.watch({ filter: { ids: [id] } }, { signal }));
+    await watch.until(({ elevation }) => elevation?.state === ElevationState.EXPIRED);
+    watch.abort.abort();
+  });
