@@ -68,8 +68,7 @@ export class GuardRegistry {
         status.acknowledgement = acknowledgement;
       },
       decided: ({ decisions, sequence }) => {
-        // Guards of before had no numbers.
-        if (sequence > 0n && sequence <= known.sequence) return false;
+        if (sequence <= known.sequence) return false;
         known.sequence = sequence;
         for (const { permitted, count } of decisions) {
           if (permitted) status.permitted += count;

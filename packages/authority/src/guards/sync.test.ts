@@ -293,12 +293,17 @@ test("new keys of an issuer are pushed", async () => {
   guard.abort.abort();
 });
 
-test("a guard that says something else first, or hello twice, is told so", async () => {
+test("a guard that says something else first, hello twice, or decisions without a number, is told so", async () => {
   await using authority = await startTestAuthority({ policy: policyText() });
   const guard = await link(authority);
   await guard.present();
   guard.say({ case: "hello", value: { audience: AUDIENCE } });
   assert.equal((await refusal(guard.until(() => false))).reason, "REQUEST_INVALID");
+  const unnumbered = await link(authority);
+  await unnumbered.present();
+  unnumbered.say({ case: "decisions", value: { decisions: [{ count: 1n }] } });
+  const refused = await refusal(unnumbered.until(() => false));
+  assert.deepEqual([refused.reason, refused.metadata["field"]], ["REQUEST_INVALID", "decisions.sequence"]);
   const empty = await link(authority, { audience: "", as: `workload:guard-${AUDIENCE}` });
   assert.equal((await refusal(empty.next())).reason, "REQUEST_INVALID");
 });

@@ -156,8 +156,12 @@ export class GuardLink {
               mailbox.fail(invalid("decisions.decisions", "must be at most 1,000"));
               return;
             }
+            if (message.value.sequence === 0n) {
+              mailbox.fail(invalid("decisions.sequence", "counts from 1"));
+              return;
+            }
             if (connection.decided(message.value)) decisions.add({ ...hello, guard }, message.value);
-            if (message.value.sequence > 0n) mailbox.push({ kind: "taken", sequence: message.value.sequence });
+            mailbox.push({ kind: "taken", sequence: message.value.sequence });
             break;
           case "hello":
             mailbox.fail(invalid("hello", "comes once, first"));
