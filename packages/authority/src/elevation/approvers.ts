@@ -21,6 +21,11 @@ export function isOwn(state: Elevation, id: string): boolean {
   return id !== "" && (state.requester?.id === id || state.initiator?.id === id);
 }
 
+/** Whether it is a person. Programs count for nobody, whatever groups claims give them: one person may run any number. */
+export function isPerson({ kind }: PrincipalFacts): boolean {
+  return kind === "user";
+}
+
 /** Whether the elevation waits for votes: as a whole, or for an extension. */
 export function isOpenForVotes(state: Elevation): boolean {
   return state.state === ElevationState.PENDING || (state.state === ElevationState.ACTIVE && state.extensionEnd !== undefined);

@@ -11,7 +11,7 @@ import {
 import { ElevationReviewedSchema, ElevationRevokedSchema, ElevationWithdrawnSchema, RevokeCause } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { isOwn, mayVoteInSomeStage } from "./approvers.ts";
+import { isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
 import { about, invalid, iso, refuse, whatBecameOf } from "./refusal.ts";
 import { happens, nothing, type Ruling, type Verdict } from "./rule.ts";
@@ -72,6 +72,10 @@ export function review(message: ElevationServiceReviewRequest, state: Elevation,
     return refuse("SELF_APPROVAL", `${actor.facts.name} may not review ${state.id}: it was asked for by, or for, ${actor.facts.name}`, {
       metadata,
     });
+  }
+  if (!isPerson(actor.facts)) {
+    const message = `${actor.facts.name} may not review ${state.id}: only people review, and this is a program`;
+    return refuse("NOT_AN_APPROVER", message, { metadata });
   }
   if (!hasRole(policy, "admin", actor.facts) && !mayVoteInSomeStage(entitlement, state, actor.facts)) {
     return refuse(

@@ -76,6 +76,15 @@ test(
 );
 
 test(
+  "a program that is in the group may see what it could not vote on, and is not told to vote",
+  withAuthority(async (authority) => {
+    const { id } = granted(await authority.request("user:rita@test", PAIR)).elevation;
+    authority.claimed.set("workload:bot", ["group:oncall"]);
+    assert.equal(granted(await authority.readable.get(authority.caller("workload:bot"), id)).mayDecide, false);
+  }),
+);
+
+test(
   "an approver whom the log never saw votes, and the requester never does",
   withAuthority(async (authority) => {
     const { id } = granted(await authority.request("user:rita@test")).elevation;

@@ -242,6 +242,37 @@ const cases: readonly Case[] = [
     reason: "NOT_AN_APPROVER",
     says: ["workload:bot", "user:ana@test"],
   },
+  ...["workload:bot", "ci:run"].map(
+    (bot): Case => ({
+      promise: `only people vote, whatever groups claims give to ${bot}`,
+      act: (world) => {
+        world.claimed.set(bot, ["group:oncall", "group:leads"]);
+        return world.run("approve", bot, opened(world.request("user:rita@test", PAIR)));
+      },
+      reason: "NOT_AN_APPROVER",
+      says: [bot, "only people vote"],
+    }),
+  ),
+  {
+    promise: "a program votes against nothing either",
+    act: (world) => {
+      world.claimed.set("workload:bot", ["group:oncall"]);
+      return world.run("deny", "workload:bot", opened(world.request("user:rita@test", REFUND)));
+    },
+    reason: "NOT_AN_APPROVER",
+    says: ["workload:bot", "only people vote"],
+  },
+  {
+    promise: "only people review what broke the glass",
+    act: (world) => {
+      world.policy = compiled(POLICY.replace('admin: ["user:admin@test"]', 'admin: ["user:admin@test", "group:claimed"]'));
+      world.claimed.set("workload:bot", ["group:claimed"]);
+      const id = opened(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }));
+      return world.run("review", "workload:bot", id, { comment: "looks fine" });
+    },
+    reason: "NOT_AN_APPROVER",
+    says: ["workload:bot", "only people review"],
+  },
   {
     promise: "an administrator who is no approver is told who is",
     act: (world) => world.run("approve", "user:admin@test", opened(world.request("user:rita@test", REFUND))),

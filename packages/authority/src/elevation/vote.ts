@@ -17,7 +17,7 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
-import { countingVotes, isOpenForVotes, isOwn, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
+import { countingVotes, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
 import { about, invalid, iso, type Refusal, refuse, span, whatBecameOf } from "./refusal.ts";
 import { happens, type Ruling, type Verdict } from "./rule.ts";
 import { started } from "./start.ts";
@@ -124,6 +124,11 @@ function mayNotVote(state: Elevation, ruling: Ruling): Refusal | undefined {
           ? "started the run that asked for it"
           : `runs for ${person}, who asked for it`;
     return refuse("SELF_APPROVAL", `${actor.facts.name} may not vote on ${state.id}: ${actor.facts.name} ${how}`, { metadata }).denial;
+  }
+  if (!isPerson(actor.facts)) {
+    const whose = person === undefined ? "" : ` that runs for ${person}`;
+    const message = `${actor.facts.name} may not vote on ${state.id}: only people vote, and this is a program${whose}`;
+    return refuse("NOT_AN_APPROVER", message, { metadata }).denial;
   }
   if (!isOpenForVotes(state)) {
     if (!mayVoteInSomeStage(entitlement, state, actor.facts)) return notAnApprover(state, ruling, metadata);

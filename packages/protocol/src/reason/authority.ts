@@ -14,6 +14,7 @@ export const votingReasons: Entries<
     code: GrpcCode.PERMISSION_DENIED,
     what: "The caller is not among those who may vote on this now.",
     causes: [
+      "the caller is a program: only people vote, and review",
       "the caller is an approver of another stage",
       "the token does not carry the approvers' group",
       "a policy change took the right away",
