@@ -7,9 +7,9 @@ const permit = { method: "a.B/C", principal: "user:sam@acme.test", elevation: "e
 const denial = {
   decisionId: "dec_1",
   method: "a.B/C",
-  principal: "",
+  principal: "user:eve@acme.test",
   elevation: "",
-  reason: "IDENTITY_MISSING",
+  reason: "ELEVATION_REQUIRED",
   nowMs: 1000.75,
   policyVersion: 1n,
   traceId: "",
@@ -18,7 +18,7 @@ const denial = {
   permitted: false,
 } as const;
 
-test("permits are counted per elevation, method and status; denials come one by one", () => {
+test("permits are counted per elevation, method and status, and go first; denials of somebody come one by one", () => {
   const log = new DecisionLog({ audience: "a", newId });
   for (let i = 0; i < 5; i += 1) log.permitted({ ...permit, nowMs: 1000 + i });
   log.permitted({ ...permit, callStatus: 5 });
@@ -29,26 +29,86 @@ test("permits are counted per elevation, method and status; denials come one by 
   assert.deepEqual(
     batch?.decisions.map(({ permitted, elevation, callStatus, count }) => [permitted, elevation, callStatus, count]),
     [
-      [false, "", 0, 1n],
-      [false, "", 0, 1n],
       [true, "elv_1", 0, 5n],
       [true, "elv_1", 5, 1n],
       [true, "elv_2", 0, 1n],
+      [false, "", 0, 1n],
+      [false, "", 0, 1n],
     ],
   );
   assert.equal(log.take(), undefined);
 });
 
 test("what does not fit is counted, and the count is told once", () => {
-  const log = new DecisionLog({ audience: "a", newId, maxRecords: 3 });
+  const log = new DecisionLog({ audience: "a", newId, maxDenials: 3 });
   for (let i = 0; i < 10; i += 1) log.denied({ ...denial, decisionId: `dec_${i}` });
-  log.permitted(permit);
   const batch = log.take();
   assert.equal(batch?.decisions.length, 3);
-  assert.equal(batch?.dropped, 8n);
+  assert.equal(batch?.dropped, 7n);
   log.confirmed(1n);
   log.denied(denial);
   assert.equal(log.take()?.dropped, 0n);
+});
+
+test("a flood of denials takes no room from permits, which go first", () => {
+  const log = new DecisionLog({ audience: "a", newId, maxDenials: 2, maxPermits: 2 });
+  for (let i = 0; i < 10; i += 1) log.denied({ ...denial, decisionId: `dec_${i}` });
+  for (let i = 0; i < 3; i += 1) log.permitted({ ...permit, elevation: `elv_${i}` });
+  const batch = log.take();
+  assert.deepEqual(
+    batch?.decisions.map(({ elevation, decisionId }) => elevation || decisionId),
+    ["elv_0", "elv_1", "dec_0", "dec_1"],
+  );
+  assert.equal(batch?.dropped, 9n);
+});
+
+test("more permits than fit into a batch come in the next one, still before denials, and are counted meanwhile", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  log.denied(denial);
+  for (let i = 0; i < 700; i += 1) log.permitted({ ...permit, elevation: `elv_${i % 350}`, callStatus: i < 350 ? 0 : 5 });
+  const first = log.take();
+  assert.equal(first?.decisions.length, 500);
+  assert.equal(log.size, 201);
+  for (let i = 0; i < 700; i += 1) log.permitted({ ...permit, elevation: `elv_${i % 350}`, callStatus: i < 350 ? 0 : 5 });
+  log.confirmed(1n);
+  const batches = [first];
+  for (let batch = log.take(); batch !== undefined; batch = log.take()) {
+    batches.push(batch);
+    log.confirmed(batch.sequence);
+  }
+  const records = batches.flatMap((batch) => batch?.decisions ?? []);
+  assert.equal(
+    records.filter(({ permitted }) => permitted).reduce((sum, { count }) => sum + count, 0n),
+    1400n,
+  );
+  assert.equal(records.at(-1)?.decisionId, "dec_1");
+  assert.equal(log.size, 0);
+});
+
+test("denials without an identity are counted per reason and method, so that anybody's flood is one record", () => {
+  const log = new DecisionLog({ audience: "a", newId, maxDenials: 3 });
+  const unknown = { ...denial, principal: "", reason: "IDENTITY_MISSING" } as const;
+  for (let i = 0; i < 1000; i += 1) log.denied({ ...unknown, decisionId: `dec_${i}`, nowMs: 1000 + i });
+  log.denied({ ...unknown, decisionId: "dec_other_method", method: "a.B/D" });
+  log.denied({ ...unknown, decisionId: "dec_other_reason", reason: "IDENTITY_MALFORMED" });
+  log.denied({ ...unknown, decisionId: "dec_still_counted" });
+  const batch = log.take();
+  assert.deepEqual(
+    batch?.decisions.map(({ decisionId, count }) => [decisionId, count]),
+    [
+      ["dec_0", 1001n],
+      ["dec_other_method", 1n],
+      ["dec_other_reason", 1n],
+    ],
+  );
+  assert.equal(batch.dropped, 0n);
+  log.confirmed(1n);
+  log.denied({ ...unknown, decisionId: "dec_later" });
+  assert.deepEqual(
+    log.take()?.decisions.map(({ decisionId, count }) => [decisionId, count]),
+    [["dec_later", 1n]],
+    "what was sent is not counted again",
+  );
 });
 
 test("many decisions go in batches, none twice and none lost", () => {

@@ -1,5 +1,5 @@
-// Decisions on their way to the authority: each denial, and the first, last and count of permits per elevation, method and status.
-// Bounded: what does not fit is counted as dropped. Never waits for anybody.
+// Decisions on their way to the authority: each denial of somebody, and the first, last and count of permits per elevation, method and
+// status, and of denials without an identity per reason and method. Bounded: what does not fit is counted as dropped. Never waits.
 import type { NewId, ReasonName } from "@brevet/protocol";
 import { type DecisionBatch, DecisionBatchSchema } from "@brevet/protocol/brevet/v1/guard";
 import { type DecisionRecord, DecisionRecordSchema } from "@brevet/protocol/brevet/v1/policy";
@@ -43,15 +43,20 @@ interface Permits {
   count: number;
 }
 
-const MAX_RECORDS = 2000;
+/** Kept apart: what anybody can cause never takes the room of what an elevation permitted. */
+const MAX_DENIALS = 2000;
+const MAX_PERMITS = 2000;
 const BATCH_RECORDS = 500;
 
 /** What was decided and not reported yet. */
 export class DecisionLog {
   readonly #audience: string;
   readonly #newId: NewId;
-  readonly #max: number;
-  #records: DecisionRecord[] = [];
+  readonly #maxDenials: number;
+  readonly #maxPermits: number;
+  #denials: DecisionRecord[] = [];
+  /** Those among the denials that name nobody, by reason and method. */
+  readonly #unknown = new Map<string, DecisionRecord>();
   /** By elevation, method and status. */
   readonly #permits = new Map<string, Map<string, Map<number, Permits>>>();
   #permitRecords = 0;
@@ -59,40 +64,50 @@ export class DecisionLog {
   #sequence = 0n;
   #sent: DecisionBatch | undefined;
 
-  constructor(options: { readonly audience: string; readonly newId: NewId; readonly maxRecords?: number }) {
+  constructor(options: { readonly audience: string; readonly newId: NewId; readonly maxDenials?: number; readonly maxPermits?: number }) {
     this.#audience = options.audience;
     this.#newId = options.newId;
-    this.#max = options.maxRecords ?? MAX_RECORDS;
+    this.#maxDenials = options.maxDenials ?? MAX_DENIALS;
+    this.#maxPermits = options.maxPermits ?? MAX_PERMITS;
   }
 
   /** Records that wait. */
   get size(): number {
-    return this.#records.length + this.#permitRecords;
+    return this.#denials.length + this.#permitRecords;
   }
 
   denied(call: DeniedCall): void {
-    if (this.size >= this.#max) {
+    const lastTime = timestampFromMs(Math.round(call.nowMs));
+    // Anybody can send calls without an identity, as many as they like: one record has to do, with what the first one was told.
+    const key = call.principal === "" ? keyOf(call.method, Reason[call.reason], call.permitted) : undefined;
+    const known = key === undefined ? undefined : this.#unknown.get(key);
+    if (known !== undefined) {
+      known.count += 1n;
+      known.lastTime = lastTime;
+      return;
+    }
+    if (this.#denials.length >= this.#maxDenials) {
       this.#dropped += 1n;
       return;
     }
-    this.#records.push(
-      create(DecisionRecordSchema, {
-        decisionId: call.decisionId,
-        audience: this.#audience,
-        method: call.method,
-        principal: call.principal,
-        permitted: call.permitted,
-        reason: Reason[call.reason],
-        elevation: call.elevation,
-        time: timestampFromMs(Math.round(call.nowMs)),
-        lastTime: timestampFromMs(Math.round(call.nowMs)),
-        policyVersion: call.policyVersion,
-        traceId: call.traceId,
-        status: call.status,
-        headersSeen: [...call.headersSeen],
-        count: 1n,
-      }),
-    );
+    const record = create(DecisionRecordSchema, {
+      decisionId: call.decisionId,
+      audience: this.#audience,
+      method: call.method,
+      principal: call.principal,
+      permitted: call.permitted,
+      reason: Reason[call.reason],
+      elevation: call.elevation,
+      time: lastTime,
+      lastTime,
+      policyVersion: call.policyVersion,
+      traceId: call.traceId,
+      status: call.status,
+      headersSeen: [...call.headersSeen],
+      count: 1n,
+    });
+    this.#denials.push(record);
+    if (key !== undefined) this.#unknown.set(key, record);
   }
 
   permitted(call: PermittedCall): void {
@@ -102,7 +117,7 @@ export class DecisionLog {
       known.lastMs = call.nowMs;
       return;
     }
-    if (this.size >= this.#max) {
+    if (this.#permitRecords >= this.#maxPermits) {
       this.#dropped += 1n;
       return;
     }
@@ -125,17 +140,38 @@ export class DecisionLog {
   /** The next batch, kept until it is confirmed; undefined when there is nothing to tell, or one is on its way. */
   take(): DecisionBatch | undefined {
     if (this.#sent !== undefined || (this.size === 0 && this.#dropped === 0n)) return undefined;
-    const permits = [...this.#permits.values()].flatMap((methods) =>
-      [...methods.values()].flatMap((statuses) => [...statuses.values()].map((each) => this.#recordOf(each))),
-    );
-    this.#permits.clear();
-    this.#permitRecords = 0;
-    const all = [...this.#records, ...permits];
-    this.#records = all.slice(BATCH_RECORDS);
+    const permits = this.#takePermits();
+    const denials = this.#takeDenials(BATCH_RECORDS - permits.length);
     this.#sequence += 1n;
-    this.#sent = create(DecisionBatchSchema, { decisions: all.slice(0, BATCH_RECORDS), dropped: this.#dropped, sequence: this.#sequence });
+    this.#sent = create(DecisionBatchSchema, { decisions: [...permits, ...denials], dropped: this.#dropped, sequence: this.#sequence });
     this.#dropped = 0n;
     return this.#sent;
+  }
+
+  /** As many as fit into a batch; the rest stays, and goes on being counted. */
+  #takePermits(): DecisionRecord[] {
+    const taken: DecisionRecord[] = [];
+    for (const [elevation, methods] of this.#permits) {
+      for (const [method, statuses] of methods) {
+        for (const [callStatus, permits] of statuses) {
+          if (taken.length === BATCH_RECORDS) return taken;
+          taken.push(this.#recordOf(permits));
+          statuses.delete(callStatus);
+          this.#permitRecords -= 1;
+        }
+        methods.delete(method);
+      }
+      this.#permits.delete(elevation);
+    }
+    return taken;
+  }
+
+  #takeDenials(most: number): DecisionRecord[] {
+    const taken = this.#denials.slice(0, most);
+    this.#denials = this.#denials.slice(most);
+    for (const { principal, method, reason, permitted } of taken)
+      if (principal === "") this.#unknown.delete(keyOf(method, reason, permitted));
+    return taken;
   }
 
   #recordOf({ first, lastMs, count }: Permits): DecisionRecord {
@@ -154,6 +190,10 @@ export class DecisionLog {
       callStatus: first.callStatus,
     });
   }
+}
+
+function keyOf(method: string, reason: Reason, permitted: boolean): string {
+  return `${method} ${reason} ${permitted}`;
 }
 
 function inner<K, V>(map: Map<K, V>, key: K, make: () => V): V {
