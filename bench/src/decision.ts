@@ -138,16 +138,16 @@ function elevation(i: number): Elevation {
   });
 }
 
+/** Methods of one entitlement, so that the largest policy stays under its size limit. */
+const METHODS_EACH = 100;
+
 function policyText(rules: number): string {
-  const services = Array.from(
-    { length: rules },
-    (_, i) => `  bench.v1.Bench${i}: { default: authenticated, methods: { Call: { access: elevated } } }`,
-  );
-  const entitlements = Array.from(
-    { length: rules },
-    (_, i) =>
-      `  e${i}: { methods: [bench.v1.Bench${i}/Call], requesters: ["group:callers"], duration: { default: 1h, max: 2h }, approval: { stages: [{ approvers: ["user:ana", "user:bo"], quorum: 1 }] } }`,
-  );
+  const methods = Array.from({ length: rules }, (_, i) => `bench.v1.Bench${i}`);
+  const services = methods.map((service) => `  ${service}: { methods: { Call: { access: elevated } } }`);
+  const entitlements = Array.from({ length: Math.ceil(rules / METHODS_EACH) }, (_, i) => {
+    const covered = methods.slice(i * METHODS_EACH, (i + 1) * METHODS_EACH).map((service) => `${service}/Call`);
+    return `  e${i}: { methods: [${covered.join(",")}], requesters: ["group:callers"], duration: { default: 1h, max: 2h }, approval: { stages: [{ approvers: ["user:ana", "user:bo"], quorum: 1 }] } }`;
+  });
   return `
 apiVersion: brevet.dev/v1
 audience: ${AUDIENCE}
