@@ -19,7 +19,7 @@ export interface AuthorityClockOptions {
   readonly machine: Clock;
   /** Milliseconds since the machine was started, those that it slept included (`os.uptime`). Default: it never sleeps. */
   readonly bootMs?: () => number;
-  /** Told when the wall clock has come to be 30 s or more away; positive: it is ahead. Told again after it was back. */
+  /** Told when the wall clock is 30 s or more away, and again when that changes by as much; positive: it is ahead. */
   readonly onParted?: (aheadMs: number) => void;
 }
 
@@ -38,7 +38,7 @@ export class AuthorityClock implements Clock {
   #lookedMs: number;
   /** Of the boot-time clock, ahead of the monotonic one. */
   #sleptMs: number;
-  #parted = false;
+  #toldMs = 0;
 
   constructor(options: AuthorityClockOptions) {
     this.#options = options;
@@ -70,6 +70,7 @@ export class AuthorityClock implements Clock {
   /** From now on it is at least this late. */
   notBefore(timeMs: number): void {
     this.#timeMs = Math.max(this.#timeMs, timeMs);
+    this.#look(this.#monotonicMs);
   }
 
   /** What needs a system call, or a word to somebody: once a second. */
@@ -82,9 +83,9 @@ export class AuthorityClock implements Clock {
       this.#sleptMs = sleptMs;
     }
     const aheadMs = machine.wallMs() - this.#timeMs;
-    const parted = Math.abs(aheadMs) >= PARTED_MS;
-    if (parted && !this.#parted) onParted?.(aheadMs);
-    this.#parted = parted;
+    if (Math.abs(aheadMs - this.#toldMs) < PARTED_MS) return;
+    this.#toldMs = aheadMs;
+    if (Math.abs(aheadMs) >= PARTED_MS) onParted?.(aheadMs);
   }
 }
 
