@@ -43,11 +43,15 @@ export class Scene implements AsyncDisposable {
     this.charge = parts.charge;
   }
 
-  /** Starts both. `policy` is a file; default: the example's. */
-  static async open(options: { policy?: string; ledgerFlags?: readonly string[] } = {}): Promise<Scene> {
+  /** Starts both. `policy` is a file; default: the example's. `authorityEnvironment` is for the authority alone. */
+  static async open(
+    options: { policy?: string; ledgerFlags?: readonly string[]; authorityEnvironment?: NodeJS.ProcessEnv } = {},
+  ): Promise<Scene> {
     const data = await mkdtemp(join(tmpdir(), "brevet-scene-"));
     const stage = new Stage({});
+    const own = options.authorityEnvironment ?? {};
     try {
+      stage.setEnvironment(own);
       const policy = options.policy ?? "examples/ledger/policy.yaml";
       const authority = await stage.authority([
         "--dev",
@@ -61,6 +65,7 @@ export class Scene implements AsyncDisposable {
         policy,
       ]);
       const { url, dev } = authority.ready as { url: string; dev: { code: string } };
+      for (const name of Object.keys(own)) stage.setEnvironment({ [name]: process.env[name] });
       stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
       await writeFile(join(data, "charges.csv"), "account,amount_cents,currency\nacme,129900,EUR\n");
       const ledgerWords = [
