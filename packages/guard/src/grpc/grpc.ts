@@ -31,7 +31,7 @@ export interface GuardOptions {
   /** pino or alike; default: JSON lines on stderr. */
   readonly logger?: GuardLogger;
   readonly clock?: Clock;
-  /** Told of each decision, after it was made. What it throws is logged, and changes nothing. */
+  /** Told of each decision, after it was made. What it throws or rejects with is logged, and changes nothing. */
   readonly onDecision?: (event: DecisionEvent) => void;
 }
 

@@ -5,7 +5,7 @@ import type { GuardRefusal } from "../core/call.ts";
 import { denialOf } from "../core/deny.ts";
 import type { Knowledge } from "../core/knowledge.ts";
 import type { DecisionLog } from "../link/decisions.ts";
-import type { GuardLogger } from "../log/logger.ts";
+import { type GuardLogger, tell } from "../log/logger.ts";
 
 /** A decision, as `onDecision` is told. */
 export interface DecisionEvent {
@@ -90,11 +90,12 @@ export class Recorder {
 
   /** Tells who asked to be told; what goes wrong there is theirs, and changes nothing. */
   told(event: DecisionEvent): void {
-    try {
-      this.#options.onDecision?.(event);
-    } catch (error) {
-      this.#options.logger.error({ error: String(error) }, "onDecision threw");
-    }
+    const { onDecision, logger } = this.#options;
+    if (onDecision === undefined) return;
+    tell(
+      () => onDecision(event),
+      (error) => logger.error({ error: String(error) }, "onDecision failed"),
+    );
   }
 }
 

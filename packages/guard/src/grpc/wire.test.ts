@@ -218,3 +218,28 @@ test("a logger or a listener that throws changes no answer", async () => {
   assert.equal(at.service.handled.length, 0);
   assert.equal((await at.service.call("Ping")).code, status.OK);
 });
+
+test("a listener that rejects, and a logger that does, take nothing down", async () => {
+  const told: string[] = [];
+  const rejecting: () => unknown = () => Promise.reject(new Error("no disk"));
+  const onDecision: (event: { reason?: string }) => unknown = (event) => {
+    told.push(event.reason ?? "permit");
+    return Promise.reject(new Error("not my day"));
+  };
+  const lost: unknown[] = [];
+  const lose = (error: unknown): void => void lost.push(error);
+  process.on("unhandledRejection", lose);
+  try {
+    await using at = await scene({ guard: { onDecision } });
+    assert.equal((await at.service.call("Refund", { authorization: await at.as() })).status.reason, "ELEVATION_REQUIRED");
+    assert.equal((await at.service.call("Ping")).code, status.OK);
+    assert.ok(at.lines.some(({ message, error }) => message === "onDecision failed" && /not my day/.test(String(error))));
+    await using other = await scene({ guard: { logger: { info: rejecting, warn: rejecting, error: rejecting }, onDecision } });
+    assert.equal((await other.service.call("Refund", { authorization: await other.as() })).status.reason, "ELEVATION_REQUIRED");
+    await new Promise(setImmediate);
+  } finally {
+    process.off("unhandledRejection", lose);
+  }
+  assert.deepEqual(lost, []);
+  assert.deepEqual(told, ["ELEVATION_REQUIRED", "permit", "ELEVATION_REQUIRED"]);
+});

@@ -21,11 +21,21 @@ export function jsonLogger(write: (line: string) => void = (line) => process.std
 /** The same logger, whose failures stop nothing: a full disk is no reason to answer a call differently. */
 export function steadyLogger(logger: GuardLogger): GuardLogger {
   const steady = (level: "info" | "warn" | "error") => (fields: object, message: string) => {
-    try {
-      logger[level](fields, message);
-    } catch {
-      // There is nowhere to say so.
-    }
+    // Where it fails there is nowhere to say so.
+    tell(
+      () => logger[level](fields, message),
+      () => {},
+    );
   };
   return { info: steady("info"), warn: steady("warn"), error: steady("error") };
+}
+
+/** Calls what a service handed in. What it throws goes to `failed`, and so does what it rejects with later: it may be an async function. */
+export function tell(hook: () => unknown, failed: (error: unknown) => void): void {
+  try {
+    const returned = hook();
+    if (typeof returned === "object" && returned !== null && "then" in returned) Promise.resolve(returned).catch(failed);
+  } catch (error) {
+    failed(error);
+  }
 }
