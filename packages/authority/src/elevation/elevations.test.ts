@@ -14,6 +14,7 @@ import {
 } from "@brevet/protocol/brevet/v1/elevation";
 import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
 import { create, fromBinary } from "@bufbuild/protobuf";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { granted, ISSUER, inDirectory, TestAuthority, TestClock } from "./testdata/authority.ts";
 import { AUDIENCE, METHOD, MINUTE, minutes, POLICY, START } from "./testdata/world.ts";
 import { ElevationTimer } from "./timer.ts";
@@ -223,6 +224,38 @@ test(
     authority.clock.turn(20 * MINUTE);
     await reached(pending, ElevationState.LAPSED);
     assert.equal(await timer.tick(), 0);
+  }),
+);
+
+test(
+  "a policy that does not load holds up the starts under it, and nothing else that time brings about",
+  withAuthority(async (authority) => {
+    const { clock, policies, log } = authority;
+    const stateOf = async (id: string) => (await log.store.elevation(id))?.state;
+    const pending = granted(await authority.request("user:sam@test")).elevation.id;
+    const running = await active(authority);
+    const startTime = timestampFromMs(START + 20 * MINUTE);
+    const later = granted(await authority.request("user:sam@test", { ...PAIR, startTime })).elevation.id;
+    for (const who of ["user:ana@test", "user:bo@test"]) granted(await approve(authority, who, later));
+    await authority.apply(POLICY.replace("description: Refund", "description: Refunds"));
+    policies.version -= 1n;
+    const faults: unknown[] = [];
+    await using timer = new ElevationTimer({ log, policies, clock, onFault: (error) => faults.push(error) });
+    await settledTimer(clock, START + 10 * MINUTE);
+    clock.turn(40 * MINUTE);
+    for (let look = 1; look <= 4; look += 1) {
+      await settledTimer(clock, clock.wallMs() + 500);
+      if (look < 4) clock.turn(500);
+    }
+    assert.deepEqual([await stateOf(pending), await stateOf(running)], [ElevationState.LAPSED, ElevationState.EXPIRED]);
+    assert.equal(await stateOf(later), ElevationState.SCHEDULED);
+    assert.equal(faults.length, 1, "told once");
+    assert.match(String(faults[0]), new RegExp(`policy of ${AUDIENCE} is not loaded`));
+    policies.version += 1n;
+    assert.equal(await timer.tick(), 1);
+    const ended = await log.store.elevation(later);
+    assert.equal(ended?.state, ElevationState.EXPIRED);
+    assert.equal(ended.windowStart && timestampMs(ended.windowStart), START + 20 * MINUTE);
   }),
 );
 

@@ -1,7 +1,8 @@
 // Time's own writes: one timer on the earliest instant at which an elevation changes by itself, over all elevations.
 // Never decides late what should have been decided earlier: entries carry the instant, however late they are written.
 import type { Clock, Timer } from "@brevet/protocol";
-import type { Log } from "../log/log.ts";
+import { ElevationState, StartMode } from "@brevet/protocol/brevet/v1/elevation";
+import type { Log, LogTransaction } from "../log/log.ts";
 import { execute } from "./execute.ts";
 import { type CurrentPolicies, currentPolicy, PolicyBehind } from "./policies.ts";
 
@@ -10,7 +11,7 @@ export interface ElevationTimerOptions {
   readonly log: Log;
   readonly policies: CurrentPolicies;
   readonly clock: Clock;
-  /** Told of what could not be written; it is tried again within a second. */
+  /** Told of what could not be written, and once of a policy that stays away; it is tried again within a second. */
   readonly onFault?: (error: unknown) => void;
 }
 
@@ -25,6 +26,10 @@ export class ElevationTimer implements AsyncDisposable {
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   #changed = false;
+  /** Elevations that wait for a policy to be loaded, which others do not wait for. */
+  readonly #held = new Set<string>();
+  /** Audiences whose policy is not loaded: since when, by the monotonic clock, and whether that was told. */
+  readonly #behind = new Map<string, { readonly sinceMs: number; told: boolean }>();
   #disposed = false;
 
   constructor(options: ElevationTimerOptions) {
@@ -37,23 +42,51 @@ export class ElevationTimer implements AsyncDisposable {
 
   /** Writes all that time has brought about by now; answers with the number of elevations that changed. */
   async tick(): Promise<number> {
-    const { log, policies } = this.#options;
+    const behind = new Map<string, PolicyBehind>();
     let total = 0;
+    this.#held.clear();
     for (;;) {
-      const count = await log.write(async (tx) => {
-        const ids = await tx.due(tx.nowMs, BATCH);
-        let moved = 0;
-        for (const id of ids) {
-          const state = await tx.elevation(id);
-          if (state === undefined) continue;
-          const policy = await currentPolicy(tx, policies, state.audience);
-          const outcome = await execute(tx, { kind: "tick" }, state, { policy, facts: undefined, call: undefined, isWaiting: () => false });
-          if (outcome.due.length > 0) moved += 1;
-        }
-        return moved;
-      });
-      total += count;
-      if (count < BATCH) return total;
+      const held = this.#held.size;
+      const { looked, moved } = await this.#options.log.write((tx) => this.#batch(tx, behind));
+      total += moved;
+      if (looked < BATCH || (moved === 0 && this.#held.size === held)) break;
+    }
+    this.#tell(behind);
+    return total;
+  }
+
+  async #batch(tx: LogTransaction, behind: Map<string, PolicyBehind>): Promise<{ looked: number; moved: number }> {
+    const due = await tx.due(tx.nowMs, BATCH + this.#held.size);
+    const ids = due.filter((id) => !this.#held.has(id));
+    let moved = 0;
+    for (const id of ids) {
+      const state = await tx.elevation(id);
+      if (state === undefined) continue;
+      try {
+        // What lapses or expires does so under any policy.
+        const starts = state.state === ElevationState.SCHEDULED && state.startMode === StartMode.AT_TIME;
+        const policy = starts ? await currentPolicy(tx, this.#options.policies, state.audience) : undefined;
+        const outcome = await execute(tx, { kind: "tick" }, state, { policy, facts: undefined, call: undefined, isWaiting: () => false });
+        if (outcome.due.length > 0) moved += 1;
+      } catch (error) {
+        if (!(error instanceof PolicyBehind)) throw error;
+        this.#held.add(id);
+        behind.set(state.audience, error);
+      }
+    }
+    return { looked: ids.length, moved };
+  }
+
+  /** Tells once of a policy that stays away; a version that was just applied is loaded in a moment. */
+  #tell(behind: ReadonlyMap<string, PolicyBehind>): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const audience of this.#behind.keys()) if (!behind.has(audience)) this.#behind.delete(audience);
+    for (const [audience, error] of behind) {
+      const known = this.#behind.get(audience) ?? { sinceMs: nowMs, told: false };
+      this.#behind.set(audience, known);
+      if (known.told || nowMs - known.sinceMs < AGAIN_MS) continue;
+      known.told = true;
+      this.#options.onFault?.(error);
     }
   }
 
@@ -84,9 +117,9 @@ export class ElevationTimer implements AsyncDisposable {
       const delayMs = dueMs - clock.wallMs();
       if (delayMs > 0) return this.#sleep(Math.max(SHORTEST_MS, delayMs));
       // A store whose time is behind ours says that nothing is due yet.
-      if ((await this.tick()) === 0) this.#sleep(SHORTEST_MS);
+      if ((await this.tick()) === 0) this.#sleep(this.#held.size > 0 ? AGAIN_MS : SHORTEST_MS);
     } catch (error) {
-      if (!(error instanceof PolicyBehind)) onFault?.(error);
+      onFault?.(error);
       if (!this.#disposed) this.#sleep(AGAIN_MS);
     }
   }
