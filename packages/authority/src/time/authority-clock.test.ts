@@ -79,9 +79,31 @@ test("time that the machine slept has passed, however seldom it is asked", () =>
   assert.ok(Math.abs(clock.wallMs() - startMs - 21 * SECOND - 2 * HOUR) <= 10, "once");
 });
 
+test("a timer counts what the machine slept, and is never early", () => {
+  const machine = new TestClock();
+  let sleptMs = 0;
+  const clock = new AuthorityClock({ machine, bootMs: () => machine.monotonicMs() + sleptMs });
+  const fired: string[] = [];
+  clock.after(HOUR, () => fired.push("hour"), { hold: true });
+  clock.after(90 * SECOND, () => fired.push("cancelled")).cancel();
+  const cancelledLater = clock.after(100 * SECOND, () => fired.push("cancelled later"));
+  clock.after(DAY, () => fired.push("day"));
+  machine.advance(70 * SECOND);
+  cancelledLater.cancel();
+  machine.advance(HOUR - 70 * SECOND - 1);
+  assert.deepEqual(fired, []);
+  machine.advance(1.001);
+  assert.deepEqual(fired, ["hour"]);
+  sleptMs = DAY;
+  machine.advance(60 * SECOND);
+  assert.deepEqual(fired, ["hour", "day"]);
+  assert.equal(machine.pending, 0);
+});
+
 test("it is never before what it was told, and goes on from there", () => {
   const machine = new TestClock();
-  const clock = new AuthorityClock({ machine });
+  const clock = new AuthorityClock({ machine, bootMs: () => machine.monotonicMs() });
+  machine.advance(7 * SECOND);
   const laterMs = machine.wallMs() + HOUR;
   clock.notBefore(laterMs);
   clock.notBefore(laterMs - DAY);

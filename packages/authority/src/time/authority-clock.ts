@@ -6,6 +6,8 @@ import type { Clock, Timer } from "@brevet/protocol";
 /** How fast it follows a wall clock that is ahead. Guards allow for two clocks that part by 100 ppm: this leaves half of it to the machines. */
 const FOLLOW = 50 / 1_000_000;
 const LOOK_EVERY_MS = 1000;
+/** A machine's timers do not count its sleep: no wait is longer than this without a look at the time. */
+const LONGEST_WAIT_MS = 60_000;
 /** Some systems tell the boot-time clock in whole seconds. */
 const SLEPT_MS = 2000;
 const PARTED_MS = 30_000;
@@ -49,6 +51,33 @@ export class AuthorityClock implements Clock {
   }
 
   wallMs(): number {
+    return Math.floor(this.#now());
+  }
+
+  monotonicMs(): number {
+    return this.#options.machine.monotonicMs();
+  }
+
+  /** As {@link Clock.after}, on the authority's time: what came due while the machine slept is called back within a minute. */
+  after(delayMs: number, callback: () => void, options?: { hold?: boolean }): Timer {
+    const { machine } = this.#options;
+    if (delayMs <= LONGEST_WAIT_MS) return machine.after(delayMs, callback, options);
+    const dueMs = this.#now() + delayMs;
+    const again = () => {
+      timer = this.after(dueMs - this.#now(), callback, options);
+    };
+    let timer = machine.after(LONGEST_WAIT_MS, again, options);
+    return { cancel: () => timer.cancel() };
+  }
+
+  /** From now on it is at least this late. */
+  notBefore(timeMs: number): void {
+    this.#timeMs = Math.max(this.#now(), timeMs);
+    this.#look(this.#monotonicMs);
+  }
+
+  /** Brings the time forward, and answers with it. */
+  #now(): number {
     const { machine } = this.#options;
     const monotonicMs = machine.monotonicMs();
     const passedMs = Math.max(0, monotonicMs - this.#monotonicMs);
@@ -56,21 +85,7 @@ export class AuthorityClock implements Clock {
     this.#timeMs += passedMs;
     this.#timeMs += Math.min(Math.max(0, machine.wallMs() - this.#timeMs), passedMs * FOLLOW);
     if (monotonicMs - this.#lookedMs >= LOOK_EVERY_MS) this.#look(monotonicMs);
-    return Math.floor(this.#timeMs);
-  }
-
-  monotonicMs(): number {
-    return this.#options.machine.monotonicMs();
-  }
-
-  after(delayMs: number, callback: () => void, options?: { hold?: boolean }): Timer {
-    return this.#options.machine.after(delayMs, callback, options);
-  }
-
-  /** From now on it is at least this late. */
-  notBefore(timeMs: number): void {
-    this.#timeMs = Math.max(this.#timeMs, timeMs);
-    this.#look(this.#monotonicMs);
+    return this.#timeMs;
   }
 
   /** What needs a system call, or a word to somebody: once a second. */
