@@ -1,4 +1,4 @@
-// How many failed checks of tokens one peer may cause: a forged signature costs a hundred times a cached look-up.
+// How many failed checks of signatures one peer may cause: one costs a hundred times a cached look-up.
 // Owns the counters; never looks at a token.
 
 interface Bucket {

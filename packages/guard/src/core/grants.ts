@@ -144,8 +144,9 @@ export class Grants {
     }
     const { claims, reason, problem } = check;
     if (known === undefined) {
-      if (claims === undefined) this.#limit.failed(peer, nowMs);
-      else this.#verified.set(token, claims);
+      if (claims !== undefined) this.#verified.set(token, claims);
+      // What fails before its signature is checked costs next to nothing.
+      else if (reason === "GRANT_SIGNATURE_INVALID") this.#limit.failed(peer, nowMs);
     }
     // What a grant says is told to nobody but its own principal.
     const own = claims?.sub === principal.name ? claims : undefined;

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { generateSigningKey } from "@brevet/protocol";
 import { generateKeyPair, SignJWT } from "jose";
-import { AUDIENCE, ISSUER, makeKeys, POLICY, SAM, tokenOf } from "../testdata/facts.ts";
+import { AUDIENCE, grantOf, ISSUER, makeKeys, POLICY, SAM, tokenOf } from "../testdata/facts.ts";
 import { Known, NOON } from "../testdata/known.ts";
 import type { GuardRefusal } from "./call.ts";
 
@@ -125,6 +126,34 @@ test("a peer that sends bad tokens is slowed down, and nobody else is", async ()
   known.nowMs += 1000;
   known.heard();
   assert.equal(await known.outcome("GetEntry", { authorization: [await known.as(SAM, { jti: "new" })] }), "permit");
+});
+
+test("only failures that cost a signature check use up what a peer may cause", async () => {
+  const known = new Known(keys);
+  const elevation = known.elevate({ entitlement: "shown", methods: ["test.v1.Ledger/Shown"] });
+  const stranger = generateSigningKey();
+  for (let i = 0; i < 120; i += 1) {
+    assert.equal(await known.outcome("GetEntry", { authorization: [`Bearer not-a-token-${i}`] }), "IDENTITY_MALFORMED");
+    const unknownKey = await known.as(SAM, { jti: String(i) }, { kid: "people-2" });
+    assert.equal(await known.outcome("GetEntry", { authorization: [unknownKey] }), "IDENTITY_KEY_UNKNOWN");
+  }
+  const authorization = [await known.as()];
+  for (let i = 0; i < 120; i += 1) {
+    assert.equal(await known.outcome("Shown", { authorization, grants: [`not-a-grant-${i}`] }), "GRANT_MALFORMED");
+    const unknownKey = grantOf(keys, NOON, elevation, { jti: String(i) }, stranger);
+    assert.equal(await known.outcome("Shown", { authorization, grants: [unknownKey] }), "GRANT_KEY_UNKNOWN");
+  }
+  assert.equal(await known.outcome("Shown", { authorization, grants: [known.grant(elevation)] }), "permit");
+});
+
+test("a peer that forges grants is slowed down", async () => {
+  const known = new Known(keys);
+  const elevation = known.elevate({ entitlement: "shown", methods: ["test.v1.Ledger/Shown"] });
+  const authorization = [await known.as()];
+  const forged = (i: number) => grantOf(keys, NOON, elevation, { jti: String(i) }, { ...generateSigningKey(), kid: keys.grants.kid });
+  for (let i = 0; i < 100; i += 1)
+    assert.equal(await known.outcome("Shown", { authorization, grants: [forged(i)] }), "GRANT_SIGNATURE_INVALID");
+  assert.equal(await known.outcome("Shown", { authorization, grants: [forged(100)] }), "REQUEST_QUOTA_EXCEEDED");
 });
 
 test("a client certificate of a trusted domain is an identity, others are none", async () => {

@@ -20,6 +20,9 @@ const BUSY_RETRY_MS = 1000;
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
 const TYPES = new Set(["jwt", "at+jwt", "application/jwt", "application/at+jwt"]);
 
+/** Found out before any signature is checked: they use up nothing of what a peer's failures may cost. */
+const CHEAP: ReadonlySet<ReasonName> = new Set<ReasonName>(["IDENTITY_KEY_UNKNOWN", "IDENTITY_ALGORITHM_REJECTED"]);
+
 /** A verified caller, or why there is none. */
 export type Identified = { readonly ok: true; readonly principal: PrincipalFacts } | { readonly ok: false; readonly refusal: GuardRefusal };
 
@@ -73,10 +76,7 @@ export class Identities {
     if (waitMs > 0) return tooMany(waitMs);
     const form = parseJws(token);
     const wrong = formProblem(form, knowledge);
-    if (wrong !== undefined) {
-      this.#limit.failed(peer, nowMs);
-      return wrong;
-    }
+    if (wrong !== undefined) return wrong;
     const issuer = form.ok && typeof form.claims.iss === "string" ? knowledge.keys.issuers.get(form.claims.iss) : undefined;
     if (!form.ok || issuer === undefined) return failed("IDENTITY_ISSUER_UNKNOWN", {});
     if (issuer.keys === undefined)
@@ -87,7 +87,7 @@ export class Identities {
     return check.then(
       (checked) => {
         this.#waiting.delete(header);
-        if (!checked.outcome.ok) this.#limit.failed(peer, nowMs);
+        if (!checked.outcome.ok && !CHEAP.has(checked.outcome.refusal.reason)) this.#limit.failed(peer, nowMs);
         if (this.#keys === knowledge.keys && this.#policy === policy)
           (checked.outcome.ok ? this.#checked : this.#refused).set(header, checked);
         return judgeTimes(checked, nowMs);
