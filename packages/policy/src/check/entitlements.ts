@@ -5,7 +5,6 @@ import { elevatedBy, type Methods } from "../compile/methods.ts";
 import type { Descriptors } from "../descriptors/descriptors.ts";
 import type { EntitlementDocument, PolicyDocument, ScheduleDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
-import { nearest } from "../nearest/nearest.ts";
 import { isTimezone, minuteOfDay } from "../schedule/schedule.ts";
 import { checkApproval } from "./approval.ts";
 import { checkSelectors, meant } from "./selectors.ts";
@@ -57,7 +56,7 @@ function checkUncovered(path: Path, pattern: string, methods: Methods, report: R
     return report.error(path, {
       rule: "pattern-matches-nothing",
       message,
-      fix: known ? "give methods `access: elevated` under services" : guess(pattern, methods),
+      fix: known ? "give methods `access: elevated` under services" : guess(pattern, methods, report),
     });
   }
   const rule = methods.rule(pattern);
@@ -65,7 +64,7 @@ function checkUncovered(path: Path, pattern: string, methods: Methods, report: R
     report.error(path, {
       rule: "unknown-method",
       message: `${pattern} is not listed under services, so it is forbidden`,
-      fix: guess(pattern, methods),
+      fix: guess(pattern, methods, report),
     });
   else if (rule.access === "forbidden")
     report.error(path, {
@@ -81,10 +80,10 @@ function checkUncovered(path: Path, pattern: string, methods: Methods, report: R
     });
 }
 
-function guess(pattern: string, methods: Methods): string {
+function guess(pattern: string, methods: Methods, report: Report): string {
   const wild = pattern.endsWith("/*");
-  const names = [...methods.known.keys()].map((name) => (wild ? `${name.slice(0, name.indexOf("/"))}/*` : name));
-  const near = nearest(pattern, names);
+  const names = () => [...methods.known.keys()].map((name) => (wild ? `${name.slice(0, name.indexOf("/"))}/*` : name));
+  const near = report.guess(pattern, names);
   return near === undefined ? "list it under services" : `did you mean ${near}?`;
 }
 
@@ -138,7 +137,7 @@ function checkSchedule(at: Path, schedule: ScheduleDocument, report: Report): vo
       fix: "swap them if the same day is meant",
     });
   if (isTimezone(schedule.timezone)) return;
-  const near = nearest(schedule.timezone, Intl.supportedValuesOf("timeZone"));
+  const near = report.guess(schedule.timezone, () => Intl.supportedValuesOf("timeZone"));
   report.error([...at, "timezone"], {
     rule: "unknown-timezone",
     message: `${schedule.timezone} is no time zone`,

@@ -3,7 +3,6 @@
 
 import type { PolicyDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
-import { nearest } from "../nearest/nearest.ts";
 import { isGroupName, kindOfName } from "../principal/principal.ts";
 
 /** Whom selectors can mean. */
@@ -19,7 +18,7 @@ export function checkSelectors(document: PolicyDocument, selectors: readonly str
   for (const [index, selector] of (selectors ?? []).entries()) {
     const path = [...at, index];
     if (isGroupName(selector)) {
-      if (isEmptyGroup(document, selector)) report.warning(path, unknownGroup(document, selector));
+      if (isEmptyGroup(document, selector)) report.warning(path, unknownGroup(document, selector, report));
     } else if (kindOfName(selector) === undefined) {
       const fix = selector.includes("@") ? `write user:${selector}` : "write user:…, workload:…, ci:… or group:…";
       report.error(path, { rule: "selector-malformed", message: `"${selector}" names no principal and no group`, fix });
@@ -54,12 +53,12 @@ function isEmptyGroup(document: PolicyDocument, group: string): boolean {
   return (membersOf(document, group)?.length ?? 0) === 0 && !isClaimed(document, group);
 }
 
-function unknownGroup(document: PolicyDocument, group: string) {
-  const known = [...Object.keys(document.groups ?? {}), ...(document.identity?.issuers ?? []).flatMap((issuer) => issuer.mayAssert ?? [])];
-  const guess = nearest(
-    group,
-    known.filter((each) => each !== group),
-  );
+function unknownGroup(document: PolicyDocument, group: string, report: Report) {
+  const known = () => [
+    ...Object.keys(document.groups ?? {}).filter((each) => each !== group),
+    ...(document.identity?.issuers ?? []).flatMap((issuer) => issuer.mayAssert ?? []),
+  ];
+  const guess = report.guess(group, known);
   const fix = guess === undefined ? "list its members under groups, or name it in an issuer's mayAssert" : `did you mean ${guess}?`;
   return { rule: "empty-group", message: `nobody can be in ${group}: it has no members here, and no issuer may assert it`, fix };
 }

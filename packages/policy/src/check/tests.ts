@@ -4,7 +4,6 @@ import { isReasonName } from "@brevet/protocol";
 import type { Methods } from "../compile/methods.ts";
 import type { PolicyDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
-import { nearest } from "../nearest/nearest.ts";
 import { isGroupName, kindOfName } from "../principal/principal.ts";
 
 /** Names in tests. */
@@ -26,7 +25,7 @@ export function checkTests(document: PolicyDocument, methods: Methods, report: R
           fix: `write group:${group}`,
         });
     if (!methods.rule(test.call.method).listed && test.expect.reason !== "METHOD_FORBIDDEN") {
-      const near = nearest(test.call.method, methods.known.keys());
+      const near = report.guess(test.call.method, () => methods.known.keys());
       report.error([...at, "call", "method"], {
         rule: "unknown-method",
         message: `${test.call.method} is not listed under services`,
@@ -34,7 +33,7 @@ export function checkTests(document: PolicyDocument, methods: Methods, report: R
       });
     }
     if (test.with !== undefined && !entitlements.includes(test.with)) {
-      const near = nearest(test.with, entitlements);
+      const near = report.guess(test.with, () => entitlements);
       report.error([...at, "with"], {
         rule: "unknown-entitlement",
         message: `there is no entitlement ${test.with}`,

@@ -345,7 +345,7 @@ test("what concerns the whole document has no line", () => {
     findings(bare, {}).filter((each) => each.includes("names-unchecked")),
     ["0:0 warning names-unchecked"],
   );
-  assert.deepEqual(findings("x".repeat((1 << 20) + 1)), ["0:0 error document-too-long"]);
+  assert.deepEqual(findings("x".repeat(256 * 1024 + 1)), ["0:0 error document-too-long"]);
 });
 
 test("a sound document has no finding", () => {
@@ -417,6 +417,43 @@ test("nothing makes loading throw: garbage gets findings", () => {
     assert.equal(loaded.policy, undefined, text.slice(0, 20));
     assert.ok(loaded.findings.length > 0, text.slice(0, 20));
   }
+});
+
+test("a document that nests without end is refused before it is parsed, at its place", () => {
+  const head = "audience: a\n";
+  for (const [text, at] of [
+    [`${head}groups: ${"[".repeat(200_000)}`, "2:73"],
+    [`${head}groups: ${"{a: ".repeat(60_000)}`, "2:265"],
+    [`${head}groups:\n${"- ".repeat(100_000)}a`, "3:129"],
+    [`${head}${"? ".repeat(100_000)}a`, "2:129"],
+  ] as const)
+    assert.deepEqual(findings(text), [`${at} error nested-too-deep`], text.slice(0, 30));
+  const deep = `${"[".repeat(60)}${"]".repeat(60)}`;
+  const quoted = `"${"[".repeat(100)}" # ${"[".repeat(100)}`;
+  for (const text of [`${head}groups: ${deep}`, `${head}descriptors: ${quoted}\n`, `${head}guards:\n${"  - a\n".repeat(100)}`])
+    assert.ok(!findings(text).some((each) => each.endsWith("nested-too-deep")), text.slice(0, 30));
+});
+
+test("checking costs with the document's length, not with its square", () => {
+  const head = "apiVersion: brevet.dev/v1\naudience: a\n";
+  const costs = (lines: number, text: (i: number) => string) => {
+    const document = head + Array.from({ length: lines }, (_unused, i) => text(i)).join("");
+    const startMs = performance.now();
+    loadPolicy(document);
+    return performance.now() - startMs;
+  };
+  for (const line of [(i: number) => `k${i}: 1\n`, (i: number) => (i === 0 ? "groups:\n" : `  g${i}: [a]\n`)]) {
+    costs(1000, line);
+    const [some, many] = [Math.min(costs(2000, line), costs(2000, line)), costs(16_000, line)];
+    assert.ok(many < Math.max(some, 20) * 24, `${some} ms, then ${many} ms for eight times as much`);
+  }
+});
+
+test("of very many findings the first are told, and how many more there are", () => {
+  const text = `apiVersion: brevet.dev/v1\naudience: a\n${Array.from({ length: 3000 }, (_unused, i) => `k${i}: 1\n`).join("")}`;
+  const { policy, findings: all } = loadPolicy(text);
+  assert.equal(policy, undefined);
+  assert.deepEqual([all.length, all[0]?.rule, all[0]?.message], [1001, "more-findings", "2000 more findings are left out"]);
 });
 
 test("what is wrong is said with what was meant", () => {
