@@ -90,7 +90,8 @@ test(`nothing acknowledged is lost or doubled over ${ROUNDS} kills`, { timeout: 
             if (i % 3 === 0) remember((await requester.withdraw({ requestId: newId("req"), id })).elevation);
             else {
               remember((await approver.approve({ requestId: newId("req"), id })).elevation);
-              if (i % 3 === 1) remember((await requester.end({ requestId: newId("req"), id, all: true })).elevation);
+              // Some stay open, as many as one requester may have.
+              if (i % 3 === 1 || i > 30) remember((await requester.end({ requestId: newId("req"), id, all: true })).elevation);
             }
           } catch (error) {
             if (going) throw error;

@@ -12,9 +12,12 @@ import type { View } from "../store/store.ts";
 import { decide, type Outcome } from "./decide.ts";
 import type { VersionedPolicy } from "./policies.ts";
 import type { Call } from "./repeat.ts";
-import { entitlementAsked } from "./request.ts";
+import { entitlementAsked, mayBeSameQuestion } from "./request.ts";
 import { principalsOf } from "./reveal.ts";
 import type { Background, Command, Context, Question } from "./rule.ts";
+
+/** As many as a store answers with. */
+const ALL = 10_000;
 
 /** What the shell knows beside the transaction. */
 export interface Surroundings {
@@ -61,7 +64,7 @@ export async function executeRequest(
   const judge = async (actorId: string): Promise<Outcome> => {
     const initiator = facts?.initiator === undefined ? "" : await knownId(tx, facts.initiator);
     const breakGlass = entitlement !== undefined && policy?.policy.entitlement(entitlement)?.breakGlass !== undefined;
-    const background = await backgroundOf(tx, { requester: actorId, initiator, audience: message.audience, entitlement, breakGlass });
+    const background = await backgroundOf(tx, message, { requester: actorId, initiator, entitlement, breakGlass });
     const names = await namesOf(tx, background.denied);
     const context = await contextFor(tx, around, actorId, names);
     return decide({ kind: "request", id, message, background }, undefined, {
@@ -136,26 +139,28 @@ async function namesOf(view: View, states: readonly Elevation[]): Promise<Map<st
 
 async function backgroundOf(
   view: View,
+  message: ElevationServiceRequestRequest,
   asked: {
     readonly requester: string;
     readonly initiator: string;
-    readonly audience: string;
     readonly entitlement: string | undefined;
     readonly breakGlass: boolean;
   },
 ): Promise<Background> {
-  const { requester, initiator, audience, entitlement, breakGlass } = asked;
-  if (requester === "" || entitlement === undefined) return { initiator, open: [], denied: [], unreviewed: [] };
+  const { audience } = message;
+  const { requester, initiator, entitlement, breakGlass } = asked;
+  if (requester === "" || entitlement === undefined) return { initiator, open: [], live: [], denied: [], unreviewed: [] };
   const { PENDING, SCHEDULED, ACTIVE, DENIED, EXPIRED, ENDED, REVOKED } = ElevationState;
   const same = { requester, audience, entitlement };
   const open: Question[] = [];
-  for (const state of await view.elevations({ ...same, states: [PENDING, SCHEDULED, ACTIVE] })) {
+  const live = await view.elevations({ requester, audience, states: [PENDING, SCHEDULED, ACTIVE], limit: ALL });
+  for (const state of live.filter((each) => each.entitlement === entitlement && mayBeSameQuestion(message, initiator, each))) {
     const question = await questionOf(view, state);
     if (question) open.push(question);
   }
   const denied = await view.elevations({ ...same, states: [DENIED], limit: 10 });
   const used = breakGlass ? await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] }) : [];
-  return { initiator, open, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
+  return { initiator, open, live, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
 }
 
 /** What an elevation was asked with: its first entry, and what is sealed in it while it is kept. */

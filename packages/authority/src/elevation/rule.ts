@@ -64,7 +64,10 @@ export interface Question {
 export interface Background {
   /** Id of the person on whose behalf the caller runs, "" for none. */
   readonly initiator: string;
+  /** With this entitlement, as far as they might be the same question. */
   readonly open: readonly Question[];
+  /** All that the requester has open in the audience, with any entitlement. */
+  readonly live: readonly Elevation[];
   /** Those that ended as DENIED. */
   readonly denied: readonly Elevation[];
   /** Break-glass ones without review. */

@@ -119,13 +119,19 @@ export const availabilityReasons: Entries<
   REQUEST_QUOTA_EXCEEDED: {
     reason: "REQUEST_QUOTA_EXCEEDED",
     code: GrpcCode.RESOURCE_EXHAUSTED,
-    what: "This principal has asked for too much in too short a time.",
-    causes: ["a program asks in a loop", "many runs of a pipeline ask at once, each for itself"],
-    callerRemedy: "Wait for the time given, and let one run ask once: the same question finds the same elevation.",
-    operatorRemedy: "`brevet list` shows what the principal has open; withdraw or revoke what is not needed.",
+    what: "The caller has reached a limit that protects everybody else; `limit` says which.",
+    causes: [
+      "the caller has 100 elevations open in one audience: a program asks in a loop, each time with another question",
+      "one elevation is held 1,000 times: callers take holds and never end them",
+      "too many tokens from the caller's address failed their checks at a guard, so that new ones have to wait",
+    ],
+    callerRemedy:
+      "At the authority: `brevet list` shows what is open; withdraw or end what is not needed, and ask the same question instead of new ones. At a guard: wait for the time given, and call with a good token.",
+    operatorRemedy:
+      "Revoke what a program left open: `brevet revoke --principal NAME`. For failed token checks, find who sends bad tokens: the guard's log names the reason of each refusal.",
     retry: "never",
-    metadata: ["method", "principal", "audience", "serverTime", "limit"],
-    planned: true,
+    metadata: [...CALL_KEYS, "principal", "audience", "policyVersion", "limit"],
+    planned: false,
   },
   GUARD_FAULT: {
     reason: "GUARD_FAULT",

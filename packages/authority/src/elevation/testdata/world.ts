@@ -19,7 +19,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { commitment, hex } from "../../log/seal.ts";
 import { decide, type Outcome } from "../decide.ts";
-import { evolve } from "../evolve.ts";
+import { evolve, isFinal } from "../evolve.ts";
 import { changesTerms } from "../execute.ts";
 import { entitlementAsked } from "../request.ts";
 import type { Background, Command, Context } from "../rule.ts";
@@ -183,6 +183,7 @@ export class World {
     const background: Background = {
       initiator,
       open: same.map((state) => this.#question(state)),
+      live: [...this.states.values()].filter((state) => state.requester?.id === this.idOf(who) && !isFinal(state)),
       denied: same.filter((state) => state.state === ElevationState.DENIED),
       unreviewed: same.filter((state) => state.breakGlass && !state.reviewTime),
     };

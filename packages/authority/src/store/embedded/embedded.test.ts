@@ -106,6 +106,24 @@ test("more commands than may wait are refused at once, and those that wait are n
     assert.equal(await store.write(async () => 5), 5);
   }));
 
+test("a flood of other commands does not keep an urgent one out", () =>
+  inDirectory(async (directory) => {
+    await using store = await openEmbeddedStore(directory, { queueLimit: 2 });
+    const gate = Promise.withResolvers<void>();
+    const running = store.write(() => gate.promise);
+    await new Promise(setImmediate);
+    const done: string[] = [];
+    const waiting = ["1", "2"].map((n) => store.write(async () => done.push(n)));
+    await assert.rejects(
+      store.write(async () => done.push("3")),
+      { code: "unwritable" },
+    );
+    const urgent = store.write(async () => done.push("urgent"), { urgent: true });
+    gate.resolve();
+    await Promise.all([running, urgent, ...waiting]);
+    assert.deepEqual(done, ["urgent", "1", "2"]);
+  }));
+
 test("an erased value is in none of the store's files any more", () =>
   inDirectory(async (directory) => {
     await using log = await Log.open({ store: await openEmbeddedStore(directory), newId, fold });

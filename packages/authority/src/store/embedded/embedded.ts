@@ -24,7 +24,7 @@ const GROUP_BYTES = 8 * 1024 * 1024;
 export interface EmbeddedOptions {
   /** The authority's time. Default: the machine's clock. */
   readonly clock?: Clock;
-  /** Commands that may wait; one more is refused as `unwritable`. Default 10,000. */
+  /** Commands that may wait, urgent ones and others each; one more is refused as `unwritable`. Default 10,000. */
   readonly queueLimit?: number;
 }
 
@@ -93,7 +93,9 @@ class EmbeddedStore extends OverlaidView implements Store {
 
   #enqueue<T>(command: (transaction: EmbeddedTransaction) => Promise<T>, options?: { readonly urgent?: boolean }): Promise<T> {
     if (this.#disposed) return Promise.reject(new StoreError("closed", "the store is closed"));
-    if (this.#urgent.length + this.#waiting.length >= this.#queueLimit)
+    // Each queue has the limit for itself: a flood of other commands does not keep a revocation out.
+    const queue = options?.urgent === true ? this.#urgent : this.#waiting;
+    if (queue.length >= this.#queueLimit)
       return Promise.reject(new StoreError("unwritable", `${this.#queueLimit} commands wait for the store already; try again later`));
     return new Promise((resolveWrite, reject) => {
       let settle: (() => void) | undefined;
@@ -105,7 +107,7 @@ class EmbeddedStore extends OverlaidView implements Store {
         answer: () => settle?.(),
         reject,
       };
-      (options?.urgent === true ? this.#urgent : this.#waiting).push(job);
+      queue.push(job);
       this.#running ??= this.#run();
     });
   }
