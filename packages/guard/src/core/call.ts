@@ -61,6 +61,9 @@ export interface GuardRefusal {
 /** The request has to be seen first: judge again with `request` set. */
 export interface RequestWanted {
   readonly kind: "request";
+  readonly principal: PrincipalFacts;
+  /** `mode: observe`: where the request cannot be had, the call goes on, and the refusal is only recorded. */
+  readonly observes: boolean;
 }
 
 /** What the core answers. */

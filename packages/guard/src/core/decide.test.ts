@@ -115,7 +115,9 @@ test("a condition wants the request first, and only once it is known who asks", 
   known.elevate({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"], condition: "request.amount_cents <= 500" });
   const authorization = [await known.as()];
   assert.equal(await known.outcome("Limited"), "IDENTITY_MISSING");
-  assert.equal(await known.outcome("Limited", { authorization }), "request");
+  const wanted = await known.decide("Limited", { authorization });
+  assert.ok(wanted.kind === "request");
+  assert.deepEqual([wanted.principal.name, wanted.observes], [SAM, false]);
   assert.equal(await known.outcome("Limited", { authorization, request: requestOf(500) }), "permit");
   assert.equal(await known.outcome("Limited", { authorization, request: requestOf(501) }), "CONDITION_NOT_MET");
   assert.equal(await known.outcome("Limited", { authorization, request: Uint8Array.of(0xff) }), "POLICY_MISCONFIGURED");

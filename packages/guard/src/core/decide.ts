@@ -5,7 +5,7 @@ import { type CallFacts, type Decision, type Denied, evaluate, needsRequest, typ
 import type { ReasonName, TimeEstimate } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { type GuardDecision, type GuardedCall, type GuardRefusal, isoTime, type RequestWanted, refuse } from "./call.ts";
+import { type GuardDecision, type GuardedCall, type GuardRefusal, isoTime, refuse } from "./call.ts";
 import { FailureLimit } from "./failures.ts";
 import { Grants, type Shown } from "./grants.ts";
 import { type Identified, Identities } from "./identity.ts";
@@ -33,7 +33,6 @@ export interface DeciderOptions {
 }
 
 const OPEN: GuardDecision = Object.freeze({ kind: "permit" });
-const WANTED: RequestWanted = Object.freeze({ kind: "request" });
 const NONE: readonly Elevation[] = [];
 /** Nobody is identified without a policy: what is wrong with it is told in the log and by `status()` only. */
 const UNENFORCEABLE = { problem: "this guard cannot enforce the newest policy; its log says why" };
@@ -110,7 +109,7 @@ export class Decider {
     const { ahead } = shown;
     const open = ahead.length === 0 ? known : [...known.filter(({ id }) => !ahead.some((newer) => newer.id === id)), ...ahead];
     if (call.request === undefined && needsRequest(compiled, method, open)) {
-      if (!call.requestStream) return WANTED;
+      if (!call.requestStream) return { kind: "request", principal, observes: compiled.mode === "observe" };
       const problem = "a condition on the request of a method that takes a stream of them";
       return settle(policy, refuse("POLICY_MISCONFIGURED", { problem }, principal));
     }

@@ -119,8 +119,14 @@ class Enforcement {
   #onHalfClose(release: () => void): void {
     if (this.#refused) return;
     if (this.#takeRequest === undefined) return release();
-    this.#takeRequest = undefined;
-    this.#refuse(refuse("POLICY_MISCONFIGURED", { problem: "the condition needs a request, and the caller sent none" }));
+    // No request came, and nothing is permitted: grpc-js runs no handler of one request without it, and says so to the caller.
+    try {
+      this.#release?.(this.#stripped());
+      release();
+      this.#refused = true;
+    } catch (error) {
+      this.#fault(error);
+    }
   }
 
   #decide(request: Uint8Array | undefined, deliver: (() => void) | undefined): void {
@@ -156,22 +162,30 @@ class Enforcement {
       if (decision.kind === "refuse") return this.#refuse(decision);
       this.#takeRequest = takeBytes(this.#call);
       if (this.#takeRequest !== undefined) return this.handed.readAhead();
-      this.#refuse(
-        refuse("POLICY_MISCONFIGURED", { problem: "the guard does not stand first in `interceptors`, and cannot read requests" }),
-      );
+      const problem = "the guard does not stand first in `interceptors`, and cannot read requests";
+      const { principal, observes } = decision;
+      const refusal = refuse("POLICY_MISCONFIGURED", { problem }, principal);
+      if (observes) this.#let({ kind: "permit", principal, observed: refusal }, deliver);
+      else this.#refuse(refusal);
     } catch (error) {
       this.#fault(error);
     }
   }
 
   #let(permit: GuardPermit, deliver: (() => void) | undefined): void {
-    const metadata = this.#metadata ?? new Metadata();
     if (permit.observed !== undefined) this.#record(permit.observed, true);
-    for (const name of Object.keys(metadata.getMap())) if (name.startsWith(BREVET_HEADER_PREFIX)) metadata.remove(name);
+    const metadata = this.#stripped();
     this.#permit = permit;
     // The message first: it is kept until the metadata has gone ahead.
     deliver?.();
     this.#release?.(metadata);
+  }
+
+  /** What a handler may see of the metadata. */
+  #stripped(): Metadata {
+    const metadata = this.#metadata ?? new Metadata();
+    for (const name of Object.keys(metadata.getMap())) if (name.startsWith(BREVET_HEADER_PREFIX)) metadata.remove(name);
+    return metadata;
   }
 
   #refuse(refusal: GuardRefusal): void {

@@ -6,7 +6,7 @@ import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
 import { StatusSchema } from "@brevet/protocol/google/rpc/status";
 import { fromBinary } from "@bufbuild/protobuf";
 import { ServerInterceptingCall, type ServerInterceptor, status } from "@grpc/grpc-js";
-import { METHODS, requestOf } from "../testdata/facts.ts";
+import { METHODS, POLICY, requestOf, SAM } from "../testdata/facts.ts";
 import { scene } from "../testdata/scene.ts";
 import { type MethodName, TestService } from "../testdata/service.ts";
 
@@ -134,7 +134,7 @@ test("a server stream is judged on its one request; a stream of requests that wo
   assert.equal(at.service.handled.length, 1);
 });
 
-test("a call that closes without a request is refused where a condition needs one", async () => {
+test("a call that closes without a request is the service's to refuse, and no rule is blamed", async () => {
   await using at = await scene();
   at.authority.elevate({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"] });
   await at.authority.settled();
@@ -149,8 +149,11 @@ test("a call that closes without a request is refused where a condition needs on
   stream.end();
   stream.resume();
   const [headers] = (await once(stream, "response")) as [IncomingHttpHeaders];
-  assert.equal(headers["grpc-status"], String(status.PERMISSION_DENIED));
+  assert.equal(headers["grpc-status"], String(status.UNIMPLEMENTED));
+  assert.match(decodeURI(String(headers["grpc-message"])), /no request message/);
   session.destroy();
+  assert.equal(at.service.handled.length, 0);
+  assert.ok(!at.lines.some(({ reason }) => reason !== undefined), "nothing was refused");
 });
 
 test("a guard that does not stand first refuses what it cannot read, and nothing else", async () => {
@@ -165,6 +168,13 @@ test("a guard that does not stand first refuses what it cannot read, and nothing
   const refused = await behind.call("Limited", { authorization }, requestOf(1));
   assert.equal(refused.status.reason, "POLICY_MISCONFIGURED");
   assert.match(refused.message, /stand first/);
+  assert.equal(refused.status.metadata.principal, SAM, "and says whom");
+  at.authority.applyPolicy(`${POLICY}\nmode: observe\n`);
+  at.authority.elevate();
+  await at.authority.settled();
+  assert.equal((await behind.call("Limited", { authorization }, requestOf(1))).code, status.OK);
+  const line = at.lines.findLast(({ reason }) => reason === "POLICY_MISCONFIGURED");
+  assert.deepEqual([line?.principal, /only observes/.test(String(line?.message))], [SAM, true]);
 });
 
 test("whatever is thrown inside the guard is GUARD_FAULT, and the process lives", async () => {
