@@ -15,6 +15,7 @@ import type { Call } from "./repeat.ts";
 import { entitlementAsked, mayBeSameQuestion } from "./request.ts";
 import { principalsOf } from "./reveal.ts";
 import type { Background, Command, Context, Question } from "./rule.ts";
+import { sameBytes } from "./terms.ts";
 
 /** As many as a store answers with. */
 const ALL = 10_000;
@@ -154,13 +155,28 @@ async function backgroundOf(
   const same = { requester, audience, entitlement };
   const open: Question[] = [];
   const live = await view.elevations({ requester, audience, states: [PENDING, SCHEDULED, ACTIVE], limit: ALL });
-  for (const state of live.filter((each) => each.entitlement === entitlement && mayBeSameQuestion(message, initiator, each))) {
+  const likely = live.filter((state) => state.entitlement === entitlement && mayBeSameQuestion(message, initiator, state));
+  for (const state of await inSameWords(view, message, likely)) {
     const question = await questionOf(view, state);
     if (question) open.push(question);
   }
   const denied = await view.elevations({ ...same, states: [DENIED], limit: 10 });
   const used = breakGlass ? await view.elevations({ ...same, states: [ACTIVE, EXPIRED, ENDED, REVOKED] }) : [];
   return { initiator, open, live, denied, unreviewed: used.filter((state) => state.breakGlass && !state.reviewTime) };
+}
+
+/** Those whose reason, run and digest are the ones asked with: told from what is sealed, before their entries are read. */
+async function inSameWords(view: View, message: ElevationServiceRequestRequest, states: readonly Elevation[]): Promise<Elevation[]> {
+  const wordsOf = ({ reason, run, payloadDigest }: Elevation) => [reason, run, payloadDigest];
+  const asked = [Buffer.from(message.reason), Buffer.from(message.run), message.payloadDigest];
+  const sealed = states.flatMap(wordsOf).filter((each) => each !== undefined);
+  const openings = await view.openings(sealed.map(({ commitment }) => commitment));
+  return states.filter((state) =>
+    wordsOf(state).every((each, place) => {
+      const value = each ? openings.get(Buffer.from(each.commitment).toString("hex")) : new Uint8Array();
+      return value !== undefined && sameBytes(value, asked[place] ?? new Uint8Array());
+    }),
+  );
 }
 
 /** What an elevation was asked with: its first entry, and what is sealed in it while it is kept. */

@@ -259,14 +259,11 @@ function isJwk(value: unknown): value is PublicJwk {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** Whether an open elevation can be what is asked for, by what it shows without opening anything: most are told apart by this alone. */
+/** Whether an open elevation can be what is asked for, by what it shows without opening anything. */
 export function mayBeSameQuestion(message: ElevationServiceRequestRequest, initiator: string, state: Elevation): boolean {
   return (
     state.methods.includes(message.method) &&
     (state.initiator?.id ?? "") === initiator &&
-    (state.reason !== undefined) === (message.reason !== "") &&
-    (state.run !== undefined) === (message.run !== "") &&
-    (state.payloadDigest !== undefined) === message.payloadDigest.length > 0 &&
     state.keyThumbprint.length > 0 === (message.keyJwk !== "") &&
     (state.startMode === StartMode.AT_TIME) === (message.startTime !== undefined)
   );
