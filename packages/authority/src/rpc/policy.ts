@@ -1,4 +1,5 @@
 // PolicyService on the wire: translates and nothing else. Apply, Rollback, Replay and Explain are not offered yet: UNIMPLEMENTED.
+import { setImmediate as turn } from "node:timers/promises";
 import { hasRole, loadPolicy } from "@brevet/policy";
 import { PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
 import { type PolicyService, type PolicyVersion, PolicyVersionSchema } from "@brevet/protocol/brevet/v1/policy";
@@ -12,7 +13,7 @@ import { Refused } from "../watch/refused.ts";
 import { callerOf } from "./authentication.ts";
 import { invalidField } from "./status.ts";
 
-const MAX_DOCUMENT_BYTES = 1024 * 1024;
+const MAX_DOCUMENT_BYTES = 256 * 1024;
 const MAX_DESCRIPTOR_BYTES = 8 * 1024 * 1024;
 /** Of one request: document, descriptors and what is around them. */
 export const MAX_POLICY_REQUEST_BYTES = MAX_DOCUMENT_BYTES + MAX_DESCRIPTOR_BYTES + 64 * 1024;
@@ -30,13 +31,25 @@ export interface PolicyRpcOptions {
 /** The methods that are offered. */
 export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof PolicyService>, "check" | "get" | "listVersions"> {
   const { view, policies, authorityAudience } = options;
+  /** Who has a check under way. */
+  const checking = new Set<string>();
   return {
-    check({ document, descriptors, file }) {
-      if (Buffer.byteLength(document) > MAX_DOCUMENT_BYTES) throw invalidField("document", "must be at most 1 MiB");
+    async check({ document, descriptors, file }, context) {
+      const caller = callerOf(context);
+      demandAnyRole(caller, policies);
+      if (Buffer.byteLength(document) > MAX_DOCUMENT_BYTES) throw invalidField("document", "must be at most 256 KiB");
       if (descriptors.length > MAX_DESCRIPTOR_BYTES) throw invalidField("descriptors", "must be at most 8 MiB");
       if (file.length > 1024) throw invalidField("file", "must be at most 1,024 characters");
-      const { findings } = loadPolicy(document, { file, authorityAudience, ...(descriptors.length > 0 ? { descriptors } : {}) });
-      return { findings };
+      if (checking.has(caller.name)) throw busy(caller);
+      checking.add(caller.name);
+      try {
+        // A check goes on at a stretch: others have their turn before it, and between two of them.
+        await turn();
+        const { findings } = loadPolicy(document, { file, authorityAudience, ...(descriptors.length > 0 ? { descriptors } : {}) });
+        return { findings };
+      } finally {
+        checking.delete(caller.name);
+      }
     },
     async get({ audience, version }, context) {
       demandRole(callerOf(context), audience, policies);
@@ -60,10 +73,30 @@ export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof Po
 
 function demandRole(caller: AuthenticatedCaller, audience: string, policies: PolicyBook): void {
   if (audience === "") throw invalidField("audience", "say whose policy");
+  if (!mayReadPolicy(caller, audience, policies)) throw notFound(audience);
+}
+
+function demandAnyRole(caller: AuthenticatedCaller, policies: PolicyBook): void {
+  if (caller.audiences().some((audience) => mayReadPolicy(caller, audience, policies))) return;
+  throw new Refused({
+    reason: "ROLE_REQUIRED",
+    message: "checking a policy here takes the role auditor or admin of any audience; `brevet policy check` needs no authority",
+    metadata: { role: "auditor", ...(caller.name === "" ? {} : { principal: caller.name }) },
+  });
+}
+
+function mayReadPolicy(caller: AuthenticatedCaller, audience: string, policies: PolicyBook): boolean {
   const policy = policies.current(audience)?.policy;
   const facts = caller.principalFor(audience);
-  if (policy && facts && (hasRole(policy, "admin", facts) || hasRole(policy, "auditor", facts))) return;
-  throw notFound(audience);
+  return policy !== undefined && facts !== undefined && (hasRole(policy, "admin", facts) || hasRole(policy, "auditor", facts));
+}
+
+function busy({ name }: AuthenticatedCaller): Refused {
+  return new Refused({
+    reason: "REQUEST_QUOTA_EXCEEDED",
+    message: "a check of yours is under way: one at a time; try again when it is answered",
+    metadata: name === "" ? {} : { principal: name },
+  });
 }
 
 function notFound(audience: string): Refused {

@@ -201,6 +201,7 @@ test("a refusal carries the whole answer for every client: Trailers-Only, equal 
 test("every field is checked, and the refusal names it", async () => {
   await using authority = await startTestAuthority({ policy: policyText() });
   const sam = await as(authority, "user:sam@test");
+  const admin = await as(authority, "user:admin@test");
   const wrong: [string, () => Promise<unknown>][] = [
     ["request_id", () => sam.elevations.request({ requestId: "no spaces!", method: REFUND })],
     ["method", () => sam.elevations.request({ requestId: requestId(), method: "/payments.v1.Ledger/Refund" })],
@@ -214,7 +215,7 @@ test("every field is checked, and the refusal names it", async () => {
     ["page_size", () => sam.elevations.list({ pageSize: -1 })],
     ["page_token", () => sam.elevations.list({ pageToken: "elsewhere" })],
     ["audience", () => sam.policies.get({})],
-    ["document", () => sam.policies.check({ document: "x".repeat(1024 * 1024 + 1) })],
+    ["document", () => admin.policies.check({ document: "x".repeat(256 * 1024 + 1) })],
   ];
   for (const [field, call] of wrong) {
     const refused = await refusal(call());
@@ -240,4 +241,21 @@ test("the policy is read by its admins, with text and versions", async () => {
   assert.deepEqual([versions.length, versions[0]?.document, nextPageToken], [1, "", ""]);
   const { findings } = await admin.policies.check({ document: "audience: 7", file: "x.yaml" });
   assert.ok(findings.length > 0 && findings.every(({ file }) => file === "x.yaml"));
+});
+
+test("only who has a role may have a policy checked, one at a time", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const sam = await as(authority, "user:sam@test");
+  const refused = await refusal(sam.policies.check({ document: "audience: 7" }));
+  assert.deepEqual([refused.code, refused.reason], [GrpcCode.PERMISSION_DENIED, "ROLE_REQUIRED"]);
+  const auditor = await as(authority, "user:audit@test");
+  const admin = await as(authority, "user:admin@test");
+  const document = "audience: 7";
+  const checks = Array.from({ length: 20 }, () => auditor.policies.check({ document }));
+  const answers = await Promise.allSettled([...checks, admin.policies.check({ document })]);
+  assert.equal(answers.at(-1)?.status, "fulfilled", "another caller's is another matter");
+  const told = await Promise.all(answers.flatMap((each) => (each.status === "rejected" ? [refusal(Promise.reject(each.reason))] : [])));
+  assert.ok(told.length > 0 && told.length < 20, `${told.length} of 20 refused`);
+  assert.ok(told.every(({ code, reason }) => code === GrpcCode.RESOURCE_EXHAUSTED && reason === "REQUEST_QUOTA_EXCEEDED"));
+  assert.ok((await auditor.policies.check({ document })).findings.length > 0, "and then the next");
 });

@@ -181,7 +181,7 @@ export const PolicyVersionSchema: GenMessage<PolicyVersion> = /*@__PURE__*/
  */
 export type PolicyServiceCheckRequest = Message<"brevet.v1.PolicyServiceCheckRequest"> & {
   /**
-   * The YAML, at most 1 MiB.
+   * The YAML, at most 256 KiB.
    *
    * @generated from field: string document = 1;
    */
@@ -216,7 +216,7 @@ export const PolicyServiceCheckRequestSchema: GenMessage<PolicyServiceCheckReque
  */
 export type PolicyServiceCheckResponse = Message<"brevet.v1.PolicyServiceCheckResponse"> & {
   /**
-   * In the order of the document.
+   * In the order of the document; of very many the first 1,000, and before them one that says how many more there are.
    *
    * @generated from field: repeated brevet.v1.Finding findings = 1;
    */
@@ -983,7 +983,9 @@ export const SeveritySchema: GenEnum<Severity> = /*@__PURE__*/
  */
 export const PolicyService: GenService<{
   /**
-   * Checks a document as Apply would, and changes nothing. Anyone with an identity.
+   * Checks a document as Apply would, and changes nothing. Roles admin and auditor of any audience; PERMISSION_DENIED
+   * (ROLE_REQUIRED) otherwise. One at a time for each caller: another meanwhile is RESOURCE_EXHAUSTED
+   * (REQUEST_QUOTA_EXCEEDED).
    *
    * @generated from rpc brevet.v1.PolicyService.Check
    */
