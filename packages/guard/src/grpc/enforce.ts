@@ -26,7 +26,7 @@ import type { GuardLogger } from "../log/logger.ts";
 import { certificateOf } from "./certificate.ts";
 import { type SentStatus, statusObject } from "./denied.ts";
 import { type Recorder, traceIdOf } from "./record.ts";
-import { takeBytes } from "./wire.ts";
+import { repeatedAuthorization, takeBytes } from "./wire.ts";
 
 /** What calls are enforced with. */
 export interface EnforcementOptions {
@@ -148,7 +148,7 @@ class Enforcement {
     return {
       method: this.#method,
       requestStream: this.#requestStream,
-      authorization: texts(metadata?.get(AUTHORIZATION_HEADER)),
+      authorization: repeatedAuthorization(call) ?? texts(metadata?.get(AUTHORIZATION_HEADER)),
       grants: texts(metadata?.get(GRANT_HEADER)),
       certificate: () => certificateOf(call),
       peer: call.getConnectionInfo().remoteAddress ?? "",

@@ -10,6 +10,7 @@ import { Link } from "../link/link.ts";
 import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
 import { type EnforcementOptions, guardedCall } from "./enforce.ts";
 import { type DecisionEvent, Recorder } from "./record.ts";
+import { watchAuthorization } from "./wire.ts";
 
 export type { GuardTls, IdentitySource } from "../link/connection.ts";
 export { type GuardLogger, jsonLogger } from "../log/logger.ts";
@@ -102,6 +103,7 @@ class GrpcGuard implements Guard {
       decisions,
       onKnowledge: (knowledge) => this.#learn(knowledge),
     });
+    watchAuthorization();
     this.interceptor = interceptorOf({ decider: this.#decider, recorder, decisions, logger, now: () => this.#link.now() });
     // Whoever never asks for readiness is not to be told of its failure by the process.
     this.#ready.promise.catch(() => {});

@@ -253,3 +253,30 @@ test("a listener that rejects, and a logger that does, take nothing down", async
   assert.deepEqual(lost, []);
   assert.deepEqual(told, ["ELEVATION_REQUIRED", "permit", "ELEVATION_REQUIRED"]);
 });
+
+test("a call with two authorization headers is refused, from the first call of a connection on", async () => {
+  await using at = await scene();
+  const [mine, other] = [await at.as(), await at.as("user:eve@acme.test")];
+  const lenient = { maxSendHeaderBlockLength: 65_536, strictSingleValueFields: false };
+  const session = connect(`http://127.0.0.1:${at.service.port}`, lenient);
+  try {
+    for (const [authorization, code, reason] of [
+      [[mine, other], status.UNAUTHENTICATED, /^IDENTITY_MALFORMED: .*more than once/],
+      [[mine, mine], status.UNAUTHENTICATED, /^IDENTITY_MALFORMED: .*more than once/],
+      [[mine], status.PERMISSION_DENIED, /^ELEVATION_REQUIRED/],
+      [[mine, other], status.UNAUTHENTICATED, /^IDENTITY_MALFORMED: .*more than once/],
+    ] as const) {
+      const names = [":method", "POST", ":scheme", "http", ":authority", "x", ":path", "/test.v1.Ledger/Refund", "te", "trailers"];
+      const twice = authorization.flatMap((value) => ["authorization", value]);
+      const stream = session.request([...names, "content-type", "application/grpc", ...twice]);
+      stream.end(Buffer.from([0, 0, 0, 0, 1, 120]));
+      stream.resume();
+      const [headers] = (await once(stream, "response")) as [IncomingHttpHeaders];
+      assert.equal(headers["grpc-status"], String(code));
+      assert.match(decodeURI(String(headers["grpc-message"])), reason);
+    }
+  } finally {
+    session.destroy();
+  }
+  assert.equal(at.service.handled.length, 0);
+});

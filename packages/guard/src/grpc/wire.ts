@@ -1,5 +1,7 @@
-// Where grpc-js shows what its public interface does not: the bytes of a request, and the session of a call.
+// Where grpc-js shows what its public interface does not: the bytes of a request, the session of a call, headers that came twice.
 // Owns the only look behind that interface, each checked at run time: what is not found is said, and the guard fails closed.
+import { subscribe } from "node:diagnostics_channel";
+import { EventEmitter } from "node:events";
 import type { ServerInterceptingCallInterface } from "@grpc/grpc-js";
 
 type Deserialize = (bytes: Buffer) => unknown;
@@ -34,6 +36,43 @@ export function sessionOf(call: ServerInterceptingCallInterface): object | undef
   const stream: unknown = Reflect.get(call, "stream");
   const session: unknown = typeof stream === "object" && stream !== null ? Reflect.get(stream, "session") : undefined;
   return typeof session === "object" && session !== null ? session : undefined;
+}
+
+const AUTHORIZATION = "authorization";
+const sessions = new WeakSet<EventEmitter>();
+/** By HTTP/2 stream: the values of an `authorization` that came more than once. */
+const repeated = new WeakMap<object, readonly string[]>();
+let watching = false;
+
+/**
+ * Looks at the raw headers of every HTTP/2 server of this process from now on: Node hands on the first of several `authorization` headers
+ * only. A new stream is told of on a diagnostics channel before its session emits it, so that not even a connection's first goes unseen.
+ */
+export function watchAuthorization(): void {
+  if (watching) return;
+  watching = true;
+  subscribe("http2.server.stream.created", (message) => {
+    const stream: unknown = typeof message === "object" && message !== null ? Reflect.get(message, "stream") : undefined;
+    const session: unknown = typeof stream === "object" && stream !== null ? Reflect.get(stream, "session") : undefined;
+    if (!(session instanceof EventEmitter) || sessions.has(session)) return;
+    sessions.add(session);
+    session.prependListener("stream", onStream);
+  });
+}
+
+/** All values of a call's `authorization` where there were several; undefined for one or none. */
+export function repeatedAuthorization(call: ServerInterceptingCallInterface): readonly string[] | undefined {
+  const stream: unknown = Reflect.get(call, "stream");
+  return typeof stream === "object" && stream !== null ? repeated.get(stream) : undefined;
+}
+
+/** Raw headers are names and values in turn. */
+function onStream(stream: object, _headers: unknown, _flags: unknown, raw: unknown): void {
+  if (!Array.isArray(raw)) return;
+  const first = raw.indexOf(AUTHORIZATION);
+  if (first < 0 || raw.indexOf(AUTHORIZATION, first + 1) < 0) return;
+  const values = raw.filter((_, index) => index % 2 === 1 && raw[index - 1] === AUTHORIZATION).map(String);
+  if (values.length > 1) repeated.set(stream, values);
 }
 
 function isDeserialize(value: unknown): value is Deserialize {
