@@ -168,7 +168,7 @@ export type LogEntry = Message<"brevet.v1.LogEntry"> & {
 
   /**
    * With `request_id`: SHA-256 over the method's name, a zero byte and the request without its id and its report, so that a
-   * repeat is told from another request under the same id.
+   * repeat is told from another request under the same id. Its opening goes whenever another one of the entry is erased.
    *
    * @generated from field: brevet.v1.Sealed request_terms = 8;
    */
