@@ -23,17 +23,14 @@ import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbu
 import type { Event } from "../log/draft.ts";
 import { reach } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
-import { invalid, iso, refuse, span, stateName } from "./refusal.ts";
+import { tooManyHolds, tooManyOpen } from "./quota.ts";
+import { invalid, iso, refuse, span } from "./refusal.ts";
 import type { Actor, Background, Context, Question, Verdict } from "./rule.ts";
 import { settle } from "./settle.ts";
 import { started } from "./start.ts";
 import { type Checked, instantMs, payloadDigest, runName, sameBytes, spanMs, text } from "./terms.ts";
 import { startsWithApproval } from "./vote.ts";
 
-/** Open elevations of one requester in one audience. */
-const MOST_OPEN = 100;
-/** Callers that hold one elevation. */
-const MOST_HOLDS = 1000;
 const PRESENTATION = { any: Presentation.ANY, grant: Presentation.GRANT, bound: Presentation.BOUND } as const;
 const STREAM_EXPIRY = { terminate: StreamExpiry.TERMINATE, drain: StreamExpiry.DRAIN } as const;
 
@@ -61,10 +58,8 @@ export function request(message: ElevationServiceRequestRequest, background: Bac
   const terms = checkTerms(message, chosen.value, policy, context.nowMs);
   if (!terms.ok) return terms;
   const same = background.open.find((question) => isSameQuestion(message, terms.value, background, question, context));
-  if (same && same.state.holds >= MOST_HOLDS) {
-    const what = `${same.state.id} is held ${MOST_HOLDS} times already, at most ${MOST_HOLDS} are allowed: end it, or ask once for all callers`;
-    return refuse("REQUEST_QUOTA_EXCEEDED", what, { metadata: { method: message.method, limit: `${MOST_HOLDS} holds` } });
-  }
+  const held = same && tooManyHolds(message, same.state);
+  if (held) return held;
   if (same) return { ok: true, events: [{ case: "holdTaken", value: create(HoldTakenSchema) }], found: same.state };
   const barred = barredNow(message, terms.value, background, context);
   if (barred) return barred;
@@ -298,22 +293,11 @@ function askedMs(asked: ElevationRequested): number {
   return asked.duration ? durationMs(asked.duration) : 0;
 }
 
-/** So that nobody fills the log alone, or makes each further request dearer. */
-function quotaReached(message: ElevationServiceRequestRequest, { live }: Background, context: Context): Verdict | undefined {
-  if (live.length < MOST_OPEN) return undefined;
-  const open = live.map((state) => settle(state, context).state).filter((state) => !isFinal(state));
-  if (open.length < MOST_OPEN) return undefined;
-  const counts = Object.entries(Object.groupBy(open, ({ state }) => stateName(state))).map(([name, some]) => `${some?.length} ${name}`);
-  const who = context.actor?.facts.name ?? "";
-  const what = `${who} has ${counts.join(", ")} in ${message.audience}, and at most ${MOST_OPEN} may be open; withdraw or end what is not needed`;
-  return refuse("REQUEST_QUOTA_EXCEEDED", what, { metadata: { method: message.method, limit: `${MOST_OPEN} open elevations` } });
-}
-
 /** Reasons that lie in the moment: how much is open already, the schedule, an open review, the cool-down after a denial. */
 function barredNow(message: ElevationServiceRequestRequest, terms: Terms, background: Background, context: Context): Verdict | undefined {
   const { entitlement } = terms;
   const { nowMs, nameOf } = context;
-  const full = quotaReached(message, background, context);
+  const full = tooManyOpen(message, background, context);
   if (full) return full;
   const metadata = { entitlement: entitlement.id, method: message.method };
   if (entitlement.schedule) {
