@@ -26,6 +26,20 @@ test("the watch is opened by the first who waits, shared, and closed with the la
   await until(() => !session.watching);
 });
 
+test("a wait that is left before it begins asks nobody, and leaves no watch behind", async () => {
+  await using scene = await Scene.open();
+  using session = sessionOf(scene);
+  const { elevation } = await session.request({ ...ask, reason: "wanted" });
+  const signal = AbortSignal.abort(new Error("gone"));
+  await assert.rejects(session.obtain({ ...ask, reason: "left" }, { signal }), /gone/);
+  await assert.rejects(session.wait(elevation?.id ?? "", { signal }), /gone/);
+  assert.equal(session.watching, false);
+  // Whatever had been asked on the same connection would have been asked before this.
+  await session.request({ ...ask, reason: "wanted too" });
+  assert.deepEqual((await scene.mine()).map(({ reason }) => reason?.text ?? "").toSorted(), ["wanted", "wanted too"]);
+  assert.equal(session.watching, false);
+});
+
 test("one elevation that is approved lets only its own waiters go on", async () => {
   await using scene = await Scene.open();
   using session = sessionOf(scene);

@@ -117,7 +117,7 @@ export class AuthoritySession implements Disposable {
     const { known } = options;
     const start = known === undefined ? { id: elevationId } : { id: elevationId, known: { elevation: known, position: undefined } };
     const pursue: Pursuit = (signal, publish) => untilSettled(start, this.#waitMeans, signal, publish);
-    return this.#question(`id ${elevationId}`, pursue).follow(options);
+    return this.#follow(`id ${elevationId}`, pursue, options);
   }
 
   /** Asks and waits. The same question of several callers in this process is asked once, for as long as one of them waits. */
@@ -128,7 +128,7 @@ export class AuthoritySession implements Disposable {
       const elevation = present(answer.elevation);
       return untilSettled({ id: elevation.id, known: { elevation, position: answer.position } }, this.#waitMeans, signal, publish);
     };
-    return this.#question(sameness(message), pursue).follow(options);
+    return this.#follow(sameness(message), pursue, options);
   }
 
   /** Whether the watch is open. */
@@ -150,6 +150,12 @@ export class AuthoritySession implements Disposable {
 
   get #waitMeans() {
     return { watch: this.#watch, clock: this.#pace.clock, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
+  }
+
+  async #follow(key: string, pursue: Pursuit, options: FollowOptions): Promise<WaitResult> {
+    // A question starts at once: whoever has left already must not ask it.
+    options.signal?.throwIfAborted();
+    return this.#question(key, pursue).follow(options);
   }
 
   #question(key: string, pursue: Pursuit): Question {

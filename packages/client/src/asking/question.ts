@@ -1,6 +1,6 @@
 // One question to the authority that any number of calls wait on together: asked once, watched once, answered to each.
 // Ends what it does when nobody waits any more. Never decides what an answer means.
-import type { Clock } from "@brevet/protocol";
+import type { Clock, Timer } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import type { WaitResult } from "../watch/outcome.ts";
 
@@ -47,19 +47,20 @@ export class Question {
 
   /** Rejects as the pursuit does, and with the signal's reason when that is aborted. */
   async follow({ signal, limitMs, onChange }: FollowOptions): Promise<WaitResult> {
-    signal?.throwIfAborted();
-    this.#followers += 1;
-    if (onChange !== undefined) {
-      this.#listeners.add(onChange);
-      if (this.#latest !== undefined) onChange(this.#latest);
-    }
     const leaving = Promise.withResolvers<WaitResult>();
     const onAbort = () => leaving.reject(signal?.reason as Error);
-    signal?.addEventListener("abort", onAbort, { once: true });
     const onLimit = () => leaving.resolve({ settled: false, elevation: this.#latest });
-    // The process stays for it: somebody waits.
-    const timer = limitMs === undefined ? undefined : this.#clock.after(limitMs, onLimit, { hold: true });
+    let timer: Timer | undefined;
+    this.#followers += 1;
     try {
+      signal?.throwIfAborted();
+      signal?.addEventListener("abort", onAbort, { once: true });
+      if (onChange !== undefined) {
+        this.#listeners.add(onChange);
+        if (this.#latest !== undefined) onChange(this.#latest);
+      }
+      // The process stays for it: somebody waits.
+      if (limitMs !== undefined) timer = this.#clock.after(limitMs, onLimit, { hold: true });
       const answered = this.#answer.then((elevation): WaitResult => ({ settled: true, elevation }));
       return await Promise.race([answered, leaving.promise]);
     } finally {

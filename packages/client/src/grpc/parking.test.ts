@@ -166,6 +166,30 @@ test("in a chain only the outermost client parks", async () => {
   assert.deepEqual(await scene.mine(), []);
 });
 
+test("a call that is cancelled while the program finds its reason asks nobody", async () => {
+  await using scene = await Scene.open();
+  let cancel = (): void => {};
+  const cancelling = call(
+    scene.client({
+      reason: () => {
+        cancel();
+        return "cancelled";
+      },
+    }),
+  );
+  ({ cancel } = cancelling);
+  assert.equal((await cancelling.answer).code, status.CANCELLED);
+  // Whatever had been asked on the same connection would have been asked before this.
+  const wanted = call(scene.client({ reason: "wanted" }));
+  await scene.event("waiting");
+  assert.deepEqual(
+    (await scene.mine()).map(({ reason }) => reason?.text),
+    ["wanted"],
+  );
+  wanted.cancel();
+  await wanted.answer;
+});
+
 test("ending elevate() ends its waits, and later refusals are passed on", async () => {
   await using scene = await Scene.open();
   const closing = new AbortController();

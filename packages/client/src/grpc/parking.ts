@@ -97,6 +97,8 @@ export class Parking {
     } else {
       const ask = this.#question(parked);
       if ("kind" in ask) return ask;
+      // The program's functions may have taken their time, or cancelled the call.
+      signal.throwIfAborted();
       result = await this.#session.obtain(ask, this.#following(parked, signal, undefined));
     }
     const { elevation } = result;
