@@ -12,6 +12,7 @@ import {
 import { IdentityFailure } from "../connection/failure.ts";
 import type { Credentials } from "./credentials.ts";
 import { readStatusObject } from "./errors.ts";
+import { tell } from "./hooks.ts";
 import type { Settings } from "./options.ts";
 import type { Parking, Verdict } from "./parking.ts";
 import { noIdentity } from "./refusal.ts";
@@ -268,11 +269,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     if (onProgress === undefined) return;
     const [text] = status.metadata.get(WINDOW_ENDS_TRAILER);
     if (typeof text !== "string" || !/^\d{1,9}$/.test(text)) return;
-    try {
-      onProgress({ kind: "window", method: this.#method, secondsLeft: Number(text) });
-    } catch (error) {
-      logger?.warn({ err: String(error) }, "brevet: onProgress threw");
-    }
+    tell(onProgress, { kind: "window", method: this.#method, secondsLeft: Number(text) }, logger);
   }
 }
 

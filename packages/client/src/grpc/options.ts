@@ -28,11 +28,11 @@ export interface ElevateOptions {
   readonly identity: IdentitySource;
   /** Longest wait for an approval, "10m" or milliseconds; "10m" unless told. Apart from the call's deadline. */
   readonly wait?: string | number;
-  /** Why, for the approvers. */
+  /** Why, for the approvers. A function answers at once: a promise ends the call as INTERNAL. */
   readonly reason?: string | ((context: ReasonContext) => string);
   /** For how long to ask, "15m"; the entitlement's default unless told. */
   readonly for?: string | number;
-  /** Chooses among what may be asked for: an entitlement's id, or undefined to pass the refusal on. Needed for break-glass. */
+  /** Chooses among what may be asked for: an entitlement's id, or undefined to pass the refusal on. Needed for break-glass. Answers at once. */
   readonly choose?: (offers: readonly EntitlementOffer[]) => string | undefined;
   /** Hears of the steps of calls that need an elevation. */
   readonly onProgress?: (event: ProgressEvent) => void;

@@ -274,6 +274,25 @@ test("a program's function that throws ends its call with what it said", async (
   assert.equal((await made.answer).code, status.OK);
 });
 
+test("a program's function that rejects later does not end the program", async () => {
+  await using scene = await Scene.open();
+  // An unhandled rejection would fail the test here. Types do not keep such functions out: `void` takes them, and JavaScript anything.
+  const rejects = (text: string) => (() => Promise.reject(new Error(text))) as () => never;
+  const made = call(scene.client({ onProgress: rejects("the terminal is gone") }));
+  const asked = await until(async () => (await scene.mine())[0]);
+  await scene.approve(asked.id);
+  assert.equal((await made.answer).code, status.OK);
+  const told = scene.lines.filter(({ message }) => message === "brevet: onProgress threw");
+  assert.equal(told.length, 5, "asked, waiting, approved, running, window");
+  assert.match(String(told[0]?.fields.err), /the terminal is gone/);
+  for (const option of ["reason", "choose"] as const) {
+    scene.rule = () => required();
+    const answer = await call(scene.client({ [option]: rejects("no ticket") })).answer;
+    assert.equal(answer.code, status.INTERNAL);
+    assert.match(answer.message, new RegExp(`${option}: gave a promise; it has to answer at once`));
+  }
+});
+
 test("options that could not work are refused when the client is made", () => {
   const good = { authority: "https://brevet.test:7400", audience: AUDIENCE, identity: () => "token" };
   elevate(good);

@@ -9,6 +9,7 @@ import type { Ask, AuthoritySession } from "../client.ts";
 import { AuthorityError, IdentityFailure } from "../connection/failure.ts";
 import { isApproved, type WaitResult } from "../watch/outcome.ts";
 import { type Credentials, demandsGrant } from "./credentials.ts";
+import { atOnce, tell } from "./hooks.ts";
 import type { Settings } from "./options.ts";
 import { approved, asked, type ProgressEvent, running, waiting } from "./progress.ts";
 import { authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, reasonMissing, waitTimedOut } from "./refusal.ts";
@@ -132,7 +133,7 @@ export class Parking {
     let entitlement: EntitlementOffer | undefined;
     let name = "";
     if (this.#settings.choose !== undefined && offers.length > 0) {
-      const chosen = this.#settings.choose(offers);
+      const chosen = atOnce("choose", this.#settings.choose(offers));
       if (chosen === undefined) return { kind: "pass" };
       name = chosen;
       entitlement = offers.find((offer) => offer.entitlement === chosen);
@@ -142,7 +143,7 @@ export class Parking {
       entitlement = choice.entitlement;
       name = entitlement?.entitlement ?? "";
     }
-    const reason = this.#settings.reason({ method, audience, entitlement });
+    const reason = atOnce("reason", this.#settings.reason({ method, audience, entitlement }));
     if (entitlement?.reasonRequired && reason === "") return { kind: "end", status: reasonMissing(parked, entitlement) };
     const { durationMs, clock } = this.#settings;
     return {
@@ -205,11 +206,7 @@ export class Parking {
   }
 
   #say(event: ProgressEvent): void {
-    try {
-      this.#settings.onProgress?.(event);
-    } catch (error) {
-      this.#settings.logger?.warn({ err: String(error) }, "brevet: onProgress threw");
-    }
+    tell(this.#settings.onProgress, event, this.#settings.logger);
   }
 }
 
