@@ -128,7 +128,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   starting.use(
     new ElevationTimer({ log, policies, clock, onFault: (error) => logger.error({ err: error }, "what is due could not be written") }),
   );
-  const registry = new GuardRegistry(clock);
+  const registry = await GuardRegistry.open({ clock, policies, secrets: store.secrets });
   const link = new GuardLink({
     log,
     policies,
@@ -143,7 +143,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     drain,
   });
   const watches = new ElevationWatches({ log, readable, waiting, clock, drain });
-  const enforcements = new Enforcements({ registry, policies, clock });
+  const enforcements = new Enforcements({ registry, clock });
   const rpc = rpcHandler({
     routes: routes({
       elevation: { elevations, readable, watches, waiting, enforcements },

@@ -1,7 +1,6 @@
 // What a guard's link does when things change under it: the policy, its own right, and its own speed. In process, on a real log.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { systemClock } from "@brevet/protocol";
 import { GuardServiceSyncRequestSchema, type GuardServiceSyncResponse } from "@brevet/protocol/brevet/v1/guard";
 import { create } from "@bufbuild/protobuf";
 import { openParts } from "../testdata/parts.ts";
@@ -15,7 +14,7 @@ const GUARD = `workload:guard-${AUDIENCE}`;
 
 async function linked(options: { mostWaiting?: number } = {}) {
   const parts = await openParts();
-  const registry = new GuardRegistry(systemClock);
+  const registry = await GuardRegistry.open({ ...parts, secrets: parts.log.store.secrets });
   const own = { issuer: "", publicUrl: "", registry, decisions: new RecentDecisions(), drain: new AbortController().signal };
   const link = new GuardLink({ ...parts, ...own, ...options });
   async function* hello() {

@@ -5,7 +5,6 @@ import { sleep } from "@brevet/protocol";
 import { type Enforcement, EnforcementSchema } from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import type { CurrentPolicies } from "../elevation/policies.ts";
 import type { GuardRegistry } from "./registry.ts";
 
 /** Decides when a call comes, and has no hand on it afterwards. */
@@ -17,12 +16,10 @@ const LONGEST_WAIT_MS = 60_000;
 /** Waits for guards. */
 export class Enforcements {
   readonly #registry: GuardRegistry;
-  readonly #policies: CurrentPolicies;
   readonly #clock: Clock;
 
-  constructor(options: { readonly registry: GuardRegistry; readonly policies: CurrentPolicies; readonly clock: Clock }) {
+  constructor(options: { readonly registry: GuardRegistry; readonly clock: Clock }) {
     this.#registry = options.registry;
-    this.#policies = options.policies;
     this.#clock = options.clock;
   }
 
@@ -46,16 +43,12 @@ export class Enforcements {
 
   #now(audiences: ReadonlySet<string>, position: { readonly epoch: string; readonly revision: bigint }): Enforcement[] {
     return this.#registry.list(audiences).map((status) => {
-      const { guard, instance, audience, form, acknowledgement, connected, lastSeen } = status;
+      const { guard, instance, audience, form, acknowledgement } = status;
       const at = acknowledgement?.position;
       const enforced = at !== undefined && at.epoch === position.epoch && at.revision >= position.revision;
       const each = create(EnforcementSchema, { instance, audience, form, enforced, streamsMayGoOn: form === UNCUTTABLE_FORM });
       if (guard) each.guard = guard;
-      // Of one that went away: as long as the policy lets it go on with what it knows.
-      const whenStale = this.#policies.current(audience)?.policy.whenStale;
-      if (enforced || connected || whenStale === undefined || lastSeen === undefined) return each;
-      const limitMs = whenStale.then === "known" ? whenStale.atMostMs : whenStale.afterMs;
-      each.boundedUntil = timestampFromMs(timestampMs(lastSeen) + limitMs);
+      if (!enforced) each.boundedUntil = timestampFromMs(this.#registry.boundedUntilMs(status));
       return each;
     });
   }

@@ -277,6 +277,45 @@ test("a revocation that waits is answered when the guard acknowledged it", async
   guard.abort.abort();
 });
 
+test("a revocation does not take a guard for gone that was there before the authority's restart", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const sam = await as(authority, "user:sam@test");
+  const { elevation } = await sam.request({ requestId: requestId(), method: REFUND });
+  const guard = await link(authority, { instance: "gud_1" });
+  await guard.present();
+  const ended = assert.rejects(
+    guard.until(() => false),
+    /draining/,
+  );
+  await authority.restart();
+  await ended;
+  const admin = await as(authority, "user:admin@test");
+  const { guards } = clients(transport(authority.url, await authority.token("user:audit@test")));
+  assert.deepEqual(
+    (await guards.list({})).guards.map(({ instance, connected }) => [instance, connected]),
+    [["gud_1", false]],
+  );
+  let answered = false;
+  const revoked = admin
+    .revoke({ requestId: requestId(), target: { case: "id", value: elevation?.id ?? "" }, wait: true })
+    .then((answer) => {
+      answered = true;
+      return answer;
+    });
+  while ((await admin.get({ id: elevation?.id ?? "" })).elevation?.state !== ElevationState.REVOKED);
+  const back = await link(authority, { instance: "gud_1" });
+  const position = (await back.present()).at(-1)?.position;
+  assert.equal(answered, false, "the guard can permit for five minutes more: it has to come back first");
+  assert.ok(position);
+  back.say({ case: "acknowledgement", value: { position, policyVersion: 1n } });
+  const { enforcement } = await revoked;
+  assert.deepEqual(
+    enforcement.map(({ instance, enforced, boundedUntil }) => [instance, enforced, boundedUntil]),
+    [["gud_1", true, undefined]],
+  );
+  back.abort.abort();
+});
+
 test("new keys of an issuer are pushed", async () => {
   await using issuer = await TestIssuer.start();
   await using authority = await startTestAuthority({ policy: policyText({ issuer: issuer.issuer }) });

@@ -61,7 +61,11 @@ export class GuardLink {
       }),
     );
     const head = log.position();
-    const connection = ends.use(registry.connect(guard, hello));
+    const connected = registry.connect(guard, hello);
+    if (connected === undefined) throw tooManyGone(guard);
+    const connection = ends.use(connected);
+    // First: what it is sent it may permit with, also when this authority has forgotten everything.
+    await registry.save();
     this.#watchRights(caller, hello.audience, mailbox, ends);
     // What waits already tells the guard as much.
     const beat = () => mailbox.length === 0 && mailbox.push({ kind: "heartbeat", position: log.position() });
@@ -195,6 +199,14 @@ function invalid(field: string, problem: string): Refused {
     message: `${field}: ${problem}`,
     metadata: { field, problem },
     fieldViolations: [{ field, description: problem }],
+  });
+}
+
+function tooManyGone({ name }: Principal): Refused {
+  return new Refused({
+    reason: "REQUEST_QUOTA_EXCEEDED",
+    message: `too many instances of ${name} went away and can still permit; keep an instance's name over its restarts, or wait`,
+    metadata: { principal: name },
   });
 }
 
