@@ -38,9 +38,9 @@ export async function persist<T>(
       closing.throwIfAborted();
       failure = AuthorityError.from(error);
     }
-    const pauseMs = backoffMs(failures, pace.random);
-    const elapsedMs = pace.clock.monotonicMs() - began;
-    if (!(failure instanceof AuthorityError) || !failure.transient || elapsedMs + pauseMs > patienceMs) throw failure;
-    await sleep(pace.clock, pauseMs, signal);
+    const leftMs = patienceMs - (pace.clock.monotonicMs() - began);
+    if (!(failure instanceof AuthorityError) || !failure.transient || leftMs <= 0) throw failure;
+    // However long the pause would be: the last try is made when the patience is over, not before.
+    await sleep(pace.clock, Math.min(backoffMs(failures, pace.random), leftMs), signal);
   }
 }

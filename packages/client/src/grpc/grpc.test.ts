@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http2";
 import { test } from "node:test";
-import { status } from "@grpc/grpc-js";
-import { call, REFUND, required, Scene, stream, until } from "../testdata/scene.ts";
+import { type Clock, systemClock } from "@brevet/protocol";
+import { type CallerReport, CallerReportSchema, ElevationService } from "@brevet/protocol/brevet/v1/elevation";
+import { toJson } from "@bufbuild/protobuf";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { Metadata, status } from "@grpc/grpc-js";
+import { AUDIENCE, call, REFUND, required, Scene, stream, until } from "../testdata/scene.ts";
 
 test("a refused call asks, waits for a person, and runs: the program sees one call", async () => {
   await using scene = await Scene.open();
@@ -140,6 +148,69 @@ test("a parked call survives a restart of the authority", async () => {
   await scene.approve(elevation);
   assert.equal((await made.answer).code, status.OK);
   assert.equal((await scene.mine()).length, 1);
+});
+
+test("a call waits for an authority that is away as it waits for a person, not only for a moment", async () => {
+  await using scene = await Scene.open();
+  // Twenty times as fast, so that the session's five seconds of patience are over soon.
+  const clock: Clock = {
+    wallMs: () => systemClock.wallMs(),
+    monotonicMs: () => systemClock.monotonicMs() * 20,
+    after: (ms, callback, options) => systemClock.after(ms / 20, callback, options),
+  };
+  const client = scene.client({ wait: "10m", clock });
+  let made: ReturnType<typeof call> | undefined;
+  await scene.authority.restart(async () => {
+    made = call(client);
+    const began = clock.monotonicMs();
+    await until(() => clock.monotonicMs() - began > 15_000);
+  });
+  await scene.approve((await scene.event("waiting")).elevation);
+  assert.equal((await made?.answer)?.code, status.OK);
+  assert.equal((await scene.mine()).length, 1);
+  assert.ok(scene.lines.some(({ message }) => message === "brevet: the authority is away; the call waits for it"));
+});
+
+test("the authority receives the caller's half of the refusal with the request", async () => {
+  await using scene = await Scene.open();
+  const received: CallerReport[] = [];
+  // An authority that keeps what it is sent, and then has had enough.
+  const server = createServer(
+    connectNodeAdapter({
+      routes: (router) =>
+        router.service(ElevationService, {
+          request: ({ report }) => {
+            if (report !== undefined) received.push(report);
+            throw new ConnectError("not today", Code.ResourceExhausted);
+          },
+        }),
+    }),
+  );
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  await using cleanup = new AsyncDisposableStack();
+  const address = server.address();
+  assert.ok(typeof address === "object" && address !== null);
+  const metadata = new Metadata();
+  metadata.set("traceparent", `00-${"ab".repeat(16)}-${"cd".repeat(8)}-01`);
+  const began = Date.now();
+  const token = await scene.authority.token("user:sam@test", { audience: AUDIENCE });
+  const closing = new AbortController();
+  cleanup.defer(() => {
+    closing.abort();
+    server.close();
+  });
+  const client = scene.client({ authority: `http://127.0.0.1:${address.port}`, identity: () => token, signal: closing.signal });
+  await call(client, "Refund", "12.50", {}, metadata).answer;
+  const [report, ...others] = received;
+  assert.ok(report !== undefined && others.length === 0);
+  assert.deepEqual(
+    [report.decisionId, report.code, report.reason, report.method, report.traceId],
+    ["dec_1", status.PERMISSION_DENIED, "ELEVATION_REQUIRED", REFUND, "ab".repeat(16)],
+  );
+  assert.deepEqual(report.headersSent.toSorted(), ["authorization", "traceparent"]);
+  assert.ok(report.callerTime !== undefined && timestampMs(report.callerTime) >= began);
+  assert.ok(!JSON.stringify(toJson(CallerReportSchema, report)).includes(token), "names of headers, never their values");
 });
 
 test("concurrent calls of one question make one request, and all run", async () => {

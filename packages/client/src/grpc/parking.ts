@@ -1,12 +1,13 @@
 // The story of a refused call from asking to the metadata with which it is issued again. Asks the configured authority only, and only for the
 // method and audience that the program called. Never touches a call: call.ts does.
-import { type ReceivedStatus, sanitise, TRACEPARENT_HEADER } from "@brevet/protocol";
+import { type ReceivedStatus, sanitise, sleep, TRACEPARENT_HEADER } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import type { Ask, AuthoritySession } from "../client.ts";
 import { AuthorityError, IdentityFailure } from "../connection/failure.ts";
+import { backoffMs } from "../connection/retry.ts";
 import { isApproved, type WaitResult } from "../watch/outcome.ts";
 import { type Credentials, demandsGrant } from "./credentials.ts";
 import { atOnce, tell } from "./hooks.ts";
@@ -44,11 +45,14 @@ export class Parking {
   readonly #settings: Settings;
   readonly #session: AuthoritySession;
   readonly #credentials: Credentials;
+  readonly #random: () => number;
 
-  constructor(settings: Settings, session: AuthoritySession, credentials: Credentials) {
+  /** `random` is in [0, 1), for jitter. */
+  constructor(settings: Settings, session: AuthoritySession, credentials: Credentials, random: () => number = Math.random) {
     this.#settings = settings;
     this.#session = session;
     this.#credentials = credentials;
+    this.#random = random;
   }
 
   /** Does what helps, and says how the call goes on. Never rejects; after `signal` is aborted nobody listens. */
@@ -79,7 +83,7 @@ export class Parking {
     const elevation = this.#credentials.heldFor(parked.method);
     if (elevation === undefined) return { kind: "pass" };
     try {
-      const grant = await this.#session.issueGrant(elevation, { fresh: true, signal });
+      const grant = await this.#patiently(parked, signal, () => this.#session.issueGrant(elevation, { fresh: true, signal }));
       return { kind: "issue", metadata: await this.#credentials.with(parked.given, grant) };
     } catch (error) {
       if (!(error instanceof AuthorityError) || error.transient) throw error;
@@ -100,7 +104,7 @@ export class Parking {
       if ("kind" in ask) return ask;
       // The program's functions may have taken their time, or cancelled the call.
       signal.throwIfAborted();
-      result = await this.#session.obtain(ask, this.#following(parked, signal, undefined));
+      result = await this.#patiently(parked, signal, () => this.#session.obtain(ask, this.#following(parked, signal, undefined)));
     }
     const { elevation } = result;
     if (elevation === undefined) return { kind: "end", status: authoritySilent(parked, this.#session.url, this.#waitedMs(parked)) };
@@ -110,14 +114,15 @@ export class Parking {
   }
 
   /** The elevation that the refusal names, if the authority says that it is this caller's, open, and for this very call. */
-  async #openAlready({ refused, method, audience }: Parked, signal: AbortSignal): Promise<Elevation | undefined> {
+  async #openAlready(parked: Parked, signal: AbortSignal): Promise<Elevation | undefined> {
+    const { refused, method, audience } = parked;
     const { elevation: id, principal } = refused.metadata;
     const mayBeOpen =
       refused.reason === "ELEVATION_PENDING" || refused.reason === "ELEVATION_SCHEDULED" || refused.metadata.present !== undefined;
     if (id === undefined || !mayBeOpen) return undefined;
     let found: Elevation;
     try {
-      found = await this.#session.get(id, { signal });
+      found = await this.#patiently(parked, signal, () => this.#session.get(id, { signal }));
     } catch (error) {
       if (error instanceof AuthorityError && !error.transient) return undefined;
       throw error;
@@ -182,9 +187,10 @@ export class Parking {
     let grant: string | undefined;
     try {
       // Without the grant the guard may not have heard of the approval yet; and nobody issues one before the window has started.
-      if (elevation.state === ElevationState.SCHEDULED) elevation = await this.#session.start(elevation.id, { signal: soon });
+      if (elevation.state === ElevationState.SCHEDULED)
+        elevation = await this.#patiently(parked, soon, () => this.#session.start(found.id, { signal: soon }));
       this.#say(approved(parked.method, elevation));
-      grant = await this.#session.issueGrant(elevation.id, { signal: soon });
+      grant = await this.#patiently(parked, soon, () => this.#session.issueGrant(found.id, { signal: soon }));
     } catch (error) {
       signal.throwIfAborted();
       if (needed && error instanceof AuthorityError)
@@ -199,6 +205,22 @@ export class Parking {
     const metadata = await this.#credentials.with(parked.given, grant);
     this.#say(running(parked.method, elevation));
     return { kind: "issue", metadata };
+  }
+
+  /** Does what the session gave up, again while the authority is away, for the rest of the wait: it waits for it as it waits for people. */
+  async #patiently<T>(parked: Parked, signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+    const { clock, logger, waitMs } = this.#settings;
+    for (let failures = 1; ; failures += 1) {
+      try {
+        return await act();
+      } catch (error) {
+        const leftMs = waitMs - this.#waitedMs(parked);
+        if (!(error instanceof AuthorityError) || !error.transient || leftMs <= 0) throw error;
+        if (failures === 1)
+          logger?.warn({ method: parked.method, err: error.message }, "brevet: the authority is away; the call waits for it");
+        await sleep(clock, Math.min(backoffMs(failures, this.#random), leftMs), signal);
+      }
+    }
   }
 
   #waitedMs({ beganMs }: Parked): number {
