@@ -155,6 +155,7 @@ export class Decider {
     elevation: Elevation,
     digest: Uint8Array | undefined,
   ): Promise<GuardDecision> {
+    const { epoch } = knowledge;
     const used = await (digest === undefined ? this.#start(elevation.id) : this.#use(elevation.id, digest));
     if (!used.ok) {
       const retry = used.reason === "AUTHORITY_UNREACHABLE" ? { retryDelayMs: RETRY_MS } : {};
@@ -163,6 +164,8 @@ export class Decider {
     }
     // While the authority answered, the link went on: what it brought since, a revocation above all, counts.
     const latest = this.#knowledge ?? knowledge;
+    // A log that was restored meanwhile knows nothing of that answer.
+    if (latest.epoch !== epoch) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
     const { state, windowStart, windowEnd, revision, payloadUseTime } = used.elevation;
     // The authority has reached this instant, whatever the estimate says.
     if (windowStart !== undefined) latest.heard(timestampMs(windowStart));

@@ -144,3 +144,16 @@ test("a batch is kept until it is confirmed, so that a broken link loses none", 
   const second = log.take();
   assert.deepEqual([second?.sequence, second?.decisions[0]?.decisionId], [2n, "dec_2"]);
 });
+
+test("what only an observing policy let pass is told apart from a denial and from a permit", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  log.denied({ ...denial, principal: "user:sam@acme.test", permitted: true });
+  log.denied({ ...denial, principal: "user:sam@acme.test", decisionId: "dec_2" });
+  assert.deepEqual(
+    log.take()?.decisions.map(({ permitted, observed }) => [permitted, observed]),
+    [
+      [true, true],
+      [false, false],
+    ],
+  );
+});

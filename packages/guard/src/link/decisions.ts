@@ -96,6 +96,7 @@ export class DecisionLog {
       method: call.method,
       principal: call.principal,
       permitted: call.permitted,
+      observed: call.permitted,
       reason: Reason[call.reason],
       elevation: call.elevation,
       time: lastTime,

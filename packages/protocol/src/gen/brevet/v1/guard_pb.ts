@@ -199,7 +199,7 @@ export const TimeProbeSchema: GenMessage<TimeProbe> = /*@__PURE__*/
  */
 export type DecisionBatch = Message<"brevet.v1.DecisionBatch"> & {
   /**
-   * Denials one by one, permits as counts; at most 1,000.
+   * Permits as counts, then denials one by one; those without an identity counted by reason and method. At most 1,000.
    *
    * @generated from field: repeated brevet.v1.DecisionRecord decisions = 1;
    */

@@ -788,7 +788,7 @@ export const PolicyServiceExplainResponseSchema: GenMessage<PolicyServiceExplain
   messageDesc(file_brevet_v1_policy, 17);
 
 /**
- * A decision that a guard made. Denials one by one; permits as counts.
+ * A decision that a guard made. Denials one by one, but those without an identity; permits as counts.
  *
  * @generated from message brevet.v1.DecisionRecord
  */
@@ -878,7 +878,7 @@ export type DecisionRecord = Message<"brevet.v1.DecisionRecord"> & {
   headersSeen: string[];
 
   /**
-   * How many calls this record stands for; 1 for denials.
+   * How many calls this record stands for; 1 for a denial of a caller with an identity.
    *
    * @generated from field: uint64 count = 13;
    */
