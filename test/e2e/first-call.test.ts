@@ -106,6 +106,22 @@ test("the first call: refused, asked for, approved, run, expired", { timeout: 12
     assert.match(told1.stderr, /ELEVATION_DENIED.*not this customer/s);
   });
 
+  await t.test("a revocation that waits says of each guard that it enforces it", async () => {
+    const ask = ["request", REFUND, "--reason", "OPS-11", "--as", "user:dora@acme.test", "--groups", "group:support"];
+    const asked = await scene.brevet(...ask);
+    const revoked = await stage.brevet(["revoke", String(asked.id), "--wait", ...APPROVER]);
+    assert.equal(revoked.status, 0, told(revoked));
+    assert.match(revoked.stdout, /is REVOKED.*\n[\w-]+: workload:ledger \S+ \(grpc\): enforced$/m);
+    const again = await scene.brevet(...ask);
+    const { enforcement } = (await scene.brevet("revoke", String(again.id), "--wait", ...APPROVER)) as {
+      enforcement: { guard: { name: string }; enforced: boolean }[];
+    };
+    assert.deepEqual(
+      enforcement.map(({ guard, enforced }) => [guard.name, enforced]),
+      [["workload:ledger", true]],
+    );
+  });
+
   await t.test("a wait that ends first leaves the request open, with status 4", async () => {
     const cleo = ["--as", "user:cleo@acme.test", "--groups", "group:support"];
     const asked = await stage.brevet(["request", REFUND, "--reason", "OPS-10", "--wait", "--timeout", "300ms", ...cleo]);

@@ -1,7 +1,8 @@
 // approve, deny, withdraw, start, extend, end, revoke, review: what changes an elevation.
 
-import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { type Elevation, type Enforcement, EnforcementSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { toJson } from "@bufbuild/protobuf";
+import { durationFromMs, timestampDate } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import { withConnection } from "../connection/options.ts";
 import { elevationDocument, elevationText, situation, stateName } from "../output/elevation.ts";
@@ -143,29 +144,48 @@ function revokeCommand(context: CommandContext): Command {
     .option("--entitlement <id>", "all under this entitlement; needs --audience")
     .option("--audience <name>", "only for this deployment")
     .option("--comment <words>", "words for the record")
+    .option("--wait", "until every guard enforces it, or can no longer permit; a minute at most, then status 4")
     .action(
       async (
         id: string | undefined,
-        options: { principal?: string; entitlement?: string; audience?: string; comment?: string },
+        options: { principal?: string; entitlement?: string; audience?: string; comment?: string; wait?: boolean },
         command: Command,
       ) => {
         const { elevations: api } = await connectionOf(command);
-        const { elevations } = await api.revoke({
-          requestId: requestId(),
-          target: revokeTarget(id, options),
-          audience: options.audience ?? "",
-          comment: options.comment ?? "",
-        });
+        const wait = options.wait ?? false;
+        const target = revokeTarget(id, options);
+        if (wait) context.output.note("Waiting for the guards to enforce it.");
+        const { elevations, enforcement } = await api.revoke(
+          { requestId: requestId(), target, audience: options.audience ?? "", comment: options.comment ?? "", wait },
+          { signal: context.signal },
+        );
         const lines = elevations.map(
           (elevation) =>
             `${elevation.id} is ${stateName(elevation)}: ${elevation.requester?.name ?? ""} no longer has ${elevation.entitlement}`,
         );
+        if (wait && lines.length > 0) lines.push(...enforcementLines(enforcement));
         context.output.answer(lines.length === 0 ? "Nothing matched: nothing was revoked." : lines.join("\n"), {
           elevations: elevations.map(elevationDocument),
+          ...(wait ? { enforcement: enforcement.map((each) => toJson(EnforcementSchema, each, { alwaysEmitImplicit: true })) } : {}),
         });
         if (lines.length === 0) context.end(exitStatus.no);
+        else if (enforcement.some((each) => mayPermit(each, nowMs()))) context.end(exitStatus.open);
       },
     );
+}
+
+/** One line for each guard. */
+function enforcementLines(enforcement: readonly Enforcement[]): string[] {
+  if (enforcement.length === 0) return ["No guard of the audience is known: nothing permits under it."];
+  return enforcement.map(({ guard, instance, audience, form, enforced, boundedUntil, streamsMayGoOn }) => {
+    const until = boundedUntil === undefined ? "it comes back" : timestampDate(boundedUntil).toISOString();
+    const streams = streamsMayGoOn ? "; streams that it let in before may go on" : "";
+    return `${audience}: ${guard?.name ?? ""} ${instance} (${form}): ${enforced ? "enforced" : `bounded until ${until}`}${streams}`;
+  });
+}
+
+function mayPermit({ enforced, boundedUntil }: Enforcement, now: number): boolean {
+  return !enforced && (boundedUntil === undefined || timestampDate(boundedUntil).getTime() > now);
 }
 
 function revokeTarget(id: string | undefined, options: { principal?: string; entitlement?: string; audience?: string }) {
