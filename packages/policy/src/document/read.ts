@@ -7,7 +7,7 @@ import { Report } from "./report.ts";
 import { anything, count, duration, flag, keys, list, named, oneOf, type Shape, text } from "./shape.ts";
 
 /** Longest document, in UTF-16 units: one is read at a stretch, and everything else waits for it. */
-export const MAX_DOCUMENT_CHARS = 256 * 1024;
+export const MAX_DOCUMENT_CHARS = 1024 * 1024;
 
 /** Deepest nesting: no sound document comes near it, and the parser's time and stack grow with it. */
 const MAX_DEPTH = 64;

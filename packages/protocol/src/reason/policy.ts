@@ -124,6 +124,7 @@ export const availabilityReasons: Entries<
       "the caller has 100 elevations open in one audience: a program asks in a loop, each time with another question",
       "one elevation is held 1,000 times: callers take holds and never end them",
       "too many tokens from the caller's address failed their checks at a guard, so that new ones have to wait",
+      "a policy of the caller's is being checked already, or too many instances of one guard are gone and can still permit",
     ],
     callerRemedy:
       "At the authority: `brevet list` shows what is open; withdraw or end what is not needed, and ask the same question instead of new ones. At a guard: wait for the time given, and call with a good token.",
