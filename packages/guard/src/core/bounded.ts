@@ -35,3 +35,35 @@ export class BoundedMap<K, V> {
     this.#entries.clear();
   }
 }
+
+const SLOTS = 256;
+
+/**
+ * A few values of long texts that end at random, as tokens do with their signature: found by the last characters and one comparison. A
+ * Map would hash the whole text, which arrives as a new string with each call and so costs more than the rest of the decision.
+ */
+export class TailCache<V> {
+  readonly #keys: (string | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
+  readonly #values: (V | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
+
+  get(key: string): V | undefined {
+    const at = slotOf(key);
+    return this.#keys[at] === key ? this.#values[at] : undefined;
+  }
+
+  set(key: string, value: V): void {
+    const at = slotOf(key);
+    this.#keys[at] = key;
+    this.#values[at] = value;
+  }
+
+  clear(): void {
+    this.#keys.fill(undefined);
+    this.#values.fill(undefined);
+  }
+}
+
+function slotOf(key: string): number {
+  const { length } = key;
+  return (key.charCodeAt(length - 3) * 37 + key.charCodeAt(length - 5)) & (SLOTS - 1);
+}
