@@ -11,7 +11,7 @@ export interface IdentityOptions {
   readonly groups?: string;
   readonly tokenFile?: string;
   /** The embedded store's directory, in which a development authority leaves its code. */
-  readonly data?: string;
+  readonly devData?: string;
 }
 
 /** Gives a token for an audience. */
@@ -85,7 +85,7 @@ function refusedSignIn(status: number, text: string, principal: string): Command
 
 async function developmentCode(options: IdentityOptions): Promise<string> {
   if (process.env.BREVET_DEV_CODE !== undefined) return process.env.BREVET_DEV_CODE;
-  const file = join(options.data ?? process.env.BREVET_DATA ?? DEFAULT_DATA, "dev.json");
+  const file = join(options.devData ?? process.env.BREVET_DATA ?? DEFAULT_DATA, "dev.json");
   try {
     return (JSON.parse(await readFile(file, "utf8")) as { code: string }).code;
   } catch {
