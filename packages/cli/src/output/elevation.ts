@@ -55,10 +55,7 @@ export function elevationText(elevation: Elevation, nowMs: number): string {
   ];
   if (elevation.condition !== undefined) rows.push(["only when", elevation.condition.text || "(erased)"]);
   if (elevation.run !== undefined) rows.push(["in run", elevation.run.text || "(erased)"]);
-  if (elevation.payloadDigest !== undefined) {
-    const { value } = elevation.payloadDigest;
-    rows.push(["for request", value.length === 0 ? "(erased)" : `SHA-256 ${Buffer.from(value).toString("hex")}`]);
-  }
+  if (elevation.payloadDigest !== undefined) rows.push(["request", payloadText(elevation)]);
   if (elevation.methods.length > 1) rows.push(["covers", elevation.methods.join(", ")]);
   elevation.stages.forEach((stage, i) => {
     const approvers = [...stage.approvers, ...stage.escalatedTo].map((approver) => approver.text || "(erased)").join(", ");
@@ -80,6 +77,17 @@ export function elevationText(elevation: Elevation, nowMs: number): string {
   }
   rows.push(["record", `revision ${elevation.revision}, policy version ${elevation.policyVersion}`]);
   return table(rows.filter(([, value]) => value !== ""));
+}
+
+/** The one request that an approval covers: its digest, and its bytes as far as they are text. */
+function payloadText({ payloadDigest, payload }: Elevation): string {
+  const digest = Buffer.from(payloadDigest?.value ?? []).toString("hex");
+  const bytes = Buffer.from(payload?.value ?? []);
+  const preview = bytes
+    .toString("latin1")
+    .replace(/[^ -~]+/g, "·")
+    .slice(0, 120);
+  return `${bytes.length === 0 ? "" : `${bytes.length} bytes “${preview}”, `}SHA-256 ${digest === "" ? "(erased)" : digest}`;
 }
 
 /** What is waited for, or how long something lasts. */
