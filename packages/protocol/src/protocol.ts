@@ -31,6 +31,7 @@ export type { Denial, FieldViolation, HelpLink, PreconditionViolation } from "./
 export { sanitise } from "./status/sanitise.ts";
 export { type EncodedStatus, encodeDenial, type ReceivedStatus, readStatus, trailerBytes } from "./status/status.ts";
 export { type Clock, sleep, systemClock, type Timer } from "./time/clock.ts";
+export { formatDuration, parseDuration } from "./time/duration.ts";
 export { OffsetEstimator, type OffsetOptions, type TimeEstimate } from "./time/offset.ts";
 export {
   type GrantCheck,

@@ -1,9 +1,8 @@
 // Pieces that the commands about elevations share: the connection, the idempotency id, the wall clock for "ago" and "in".
 
-import { newId, systemClock } from "@brevet/protocol";
+import { newId, parseDuration, systemClock } from "@brevet/protocol";
 import type { Command } from "commander";
 import { type Connection, type ConnectionOptions, connect } from "../connection/connection.ts";
-import { parseDuration } from "../output/duration.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 
 /** The connection that a command's options describe. */

@@ -1,11 +1,11 @@
 // guards: which guards there are, what they enforce, how far their clocks are off.
 
+import { formatDuration } from "@brevet/protocol";
 import { type GuardStatus, GuardStatusSchema } from "@brevet/protocol/brevet/v1/guard";
 import { toJson } from "@bufbuild/protobuf";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import { withConnection } from "../connection/options.ts";
-import { formatDuration } from "../output/duration.ts";
 import { table } from "../output/output.ts";
 import { connectionOf, nowMs } from "./ask.ts";
 import type { CommandContext } from "./context.ts";

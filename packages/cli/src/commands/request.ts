@@ -1,13 +1,12 @@
 // request: asks for an elevation, and waits for it if told to.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { isMethodName } from "@brevet/protocol";
+import { formatDuration, isMethodName } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import type { Connection } from "../connection/connection.ts";
 import { withConnection } from "../connection/options.ts";
-import { formatDuration } from "../output/duration.ts";
 import { elevationDocument, elevationText, situation, stateName, waitsFor } from "../output/elevation.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { connectionOf, durationOption, nowMs, requestId } from "./ask.ts";

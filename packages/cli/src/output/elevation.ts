@@ -1,5 +1,6 @@
 // An elevation as a person reads it, and as a program does.
 
+import { formatDuration } from "@brevet/protocol";
 import {
   type Elevation,
   ElevationSchema,
@@ -11,7 +12,6 @@ import {
 import { toJson } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { formatDuration } from "./duration.ts";
 import { table } from "./output.ts";
 
 /** `PENDING`, `ACTIVE` … */

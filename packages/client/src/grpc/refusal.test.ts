@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { catalogue, type ReceivedStatus } from "@brevet/protocol";
+import { catalogue, formatDuration, type ReceivedStatus } from "@brevet/protocol";
 import { ElevationSchema, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import { AuthorityError } from "../connection/failure.ts";
-import { durationOption, durationWords } from "./duration.ts";
+import { durationOption } from "./duration.ts";
 import { readStatusObject } from "./errors.ts";
 import { authorityFailed, notElevated, waitTimedOut } from "./refusal.ts";
 
@@ -82,5 +82,5 @@ test("durations are read as people write them", () => {
   );
   for (const value of ["", "15", "m", "1.5h", "15 m", -1, 0, Number.NaN, Number.POSITIVE_INFINITY])
     assert.throws(() => durationOption("wait", value), /wait: /);
-  assert.deepEqual([600_000, 5_400_000, 42_000, 300].map(durationWords), ["10m", "1h 30m", "42s", "300ms"]);
+  assert.deepEqual([600_000, 5_400_000, 42_000, 300].map(formatDuration), ["10m", "1h 30m", "42s", "300ms"]);
 });

@@ -4,6 +4,7 @@ import {
   codeName,
   type Denial,
   encodeDenial,
+  formatDuration,
   RETRY_PUSHBACK_TRAILER,
   type ReasonName,
   type ReceivedStatus,
@@ -13,7 +14,6 @@ import { type Elevation, ElevationState, VoteKind } from "@brevet/protocol/breve
 import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import type { AuthorityError, IdentityFailure } from "../connection/failure.ts";
-import { durationWords } from "./duration.ts";
 import { stateName, time } from "./progress.ts";
 import type { CalledMethod } from "./remedy.ts";
 
@@ -39,7 +39,7 @@ export function waitTimedOut(parked: ParkedCall, elevation: Elevation, waitedMs:
   return statusOf({
     reason: "APPROVAL_WAIT_TIMEOUT",
     message:
-      `${elevation.id} (${elevation.entitlement}) for ${parked.method} ${stands} after ${durationWords(waitedMs)}; it stays open${lapses}.` +
+      `${elevation.id} (${elevation.entitlement}) for ${parked.method} ${stands} after ${formatDuration(waitedMs)}; it stays open${lapses}.` +
       ` Run: brevet show ${elevation.id}, and call again after the approval${recorded(parked)}`,
     metadata: {
       ...factsOf(parked, elevation),
@@ -132,7 +132,7 @@ export function authorityFailed(parked: ParkedCall, failure: AuthorityError, url
 export function authoritySilent(parked: ParkedCall, url: string, waitedMs: number): StatusObject {
   return statusOf({
     reason: "AUTHORITY_UNREACHABLE",
-    message: `${parked.method} needs an elevation, and the authority ${url} did not answer in ${durationWords(waitedMs)}. Run: brevet doctor${recorded(parked)}`,
+    message: `${parked.method} needs an elevation, and the authority ${url} did not answer in ${formatDuration(waitedMs)}. Run: brevet doctor${recorded(parked)}`,
     metadata: { ...called(parked), authority: url },
   });
 }
