@@ -1,6 +1,6 @@
 // A real authority and the guarded ledger, each a process, for tests that play with both. Ended, and their data gone, when disposed.
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Finished, type Running, Stage } from "../packages/cli/src/demo/stage.ts";
@@ -43,50 +43,16 @@ export class Scene implements AsyncDisposable {
     this.charge = parts.charge;
   }
 
-  /** Starts both. `policy` is a file; default: the example's. `authorityEnvironment` is for the authority alone. */
-  static async open(
-    options: { policy?: string; ledgerFlags?: readonly string[]; authorityEnvironment?: NodeJS.ProcessEnv } = {},
-  ): Promise<Scene> {
+  /** Starts both. `authorityEnvironment` is for the authority alone. */
+  static async open(options: { authorityEnvironment?: NodeJS.ProcessEnv } = {}): Promise<Scene> {
     const data = await mkdtemp(join(tmpdir(), "brevet-scene-"));
     const stage = new Stage({});
     const own = options.authorityEnvironment ?? {};
     try {
       stage.setEnvironment(own);
-      const policy = options.policy ?? "examples/ledger/policy.yaml";
-      const authority = await stage.authority([
-        "--dev",
-        "--data",
-        join(data, "authority"),
-        "--listen",
-        "127.0.0.1:0",
-        "--admin-listen",
-        "off",
-        "--policy",
-        policy,
-      ]);
-      const { url, dev } = authority.ready as { url: string; dev: { code: string } };
+      const { authority, url } = await stage.authority(join(data, "authority"));
       for (const name of Object.keys(own)) stage.setEnvironment({ [name]: process.env[name] });
-      stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
-      await writeFile(join(data, "charges.csv"), "account,amount_cents,currency\nacme,129900,EUR\n");
-      const ledgerWords = [
-        "--listen",
-        "127.0.0.1:0",
-        "--data",
-        join(data, "ledger.db"),
-        "--seed",
-        join(data, "charges.csv"),
-        "--authority",
-        url,
-        "--as",
-        "workload:ledger",
-      ];
-      const ledger = await stage.ledger([...ledgerWords, ...(options.ledgerFlags ?? [])]);
-      const { address } = ledger.ready as { address: string };
-      const tls = (options.ledgerFlags ?? []).includes("--tls-cert")
-        ? ["--tls-ca", options.ledgerFlags?.[(options.ledgerFlags ?? []).indexOf("--tls-cert") + 1] ?? ""]
-        : [];
-      const charge = await firstCharge(stage, address, tls);
-      return new Scene({ stage, data, authority, ledger, url, address, charge });
+      return new Scene({ stage, data, authority, url, ...(await stage.ledger(data, url, CALLER)) });
     } catch (error) {
       await stage[Symbol.asyncDispose]();
       await rm(data, { recursive: true, force: true });
@@ -122,15 +88,4 @@ export class Scene implements AsyncDisposable {
 /** What a process said, for the message of a failed assertion. */
 export function told({ status, stdout, stderr }: Finished): string {
   return `exit ${status}\n${stdout}\n${stderr}`;
-}
-
-async function firstCharge(stage: Stage, address: string, tls: readonly string[]): Promise<string> {
-  let listed: Finished | undefined;
-  for (let attempt = 0; attempt < 30; attempt += 1) {
-    listed = await stage.caller(["list", "--address", address, ...CALLER, ...tls]);
-    const charge = /"id":\s*"(ent_[^"]+)"/.exec(listed.stdout)?.[1];
-    if (charge !== undefined) return charge;
-    if (!/UNAVAILABLE/.test(listed.stderr)) break;
-  }
-  throw new Error(`the ledger does not list its charge: ${listed === undefined ? "" : told(listed)}`);
 }

@@ -105,9 +105,9 @@ test("a clock set by two hours, forth and back, changes no verdict, and an autho
     const config = join(folder, "serve.yaml");
     const words = `data: ${join(scene.data, "authority")}\nlisten: 127.0.0.1:0\nadmin-listen: off\ndev: true\n`;
     await writeFile(config, words.replace("off", '"off"'));
-    await assert.rejects(stage.authority(["--config", config]), /which is (1 h|59 min \d+ s) before the log's last entry.*--accept-clock/);
+    await assert.rejects(stage.serve(["--config", config]), /which is (1 h|59 min \d+ s) before the log's last entry.*--accept-clock/);
     await writeFile(config, `${words.replace("off", '"off"')}accept-clock: true\n`);
-    const confirmed = await stage.authority(["--config", config]);
+    const confirmed = await stage.serve(["--config", config]);
     assert.match(String(confirmed.ready.url), /^http/);
     assert.ok((await parted(confirmed, 0)) < -HOUR + 120_000, "the log's time goes on");
   });

@@ -13,7 +13,6 @@ import { type Running, Stage } from "../../packages/cli/src/demo/stage.ts";
 
 const ROUNDS = Number(process.env.BREVET_KILL_ROUNDS ?? 8);
 const METHOD = "payments.v1.Ledger/Refund";
-const POLICY = "examples/ledger/policy.yaml";
 
 interface Acknowledged {
   readonly state: ElevationState;
@@ -49,20 +48,7 @@ test(`nothing acknowledged is lost or doubled over ${ROUNDS} kills`, { timeout: 
   const data = await mkdtemp(join(tmpdir(), "brevet-kill-"));
   await using stage = new Stage({});
   const acknowledged = new Map<string, Acknowledged>();
-  const start = () =>
-    stage.authority([
-      "--dev",
-      "--data",
-      data,
-      "--listen",
-      "127.0.0.1:0",
-      "--admin-listen",
-      "off",
-      "--policy",
-      POLICY,
-      "--log-level",
-      "error",
-    ]);
+  const start = async () => (await stage.authority(data, ["--log-level", "error"])).authority;
   try {
     for (let round = 0; round < ROUNDS; round += 1) {
       const authority = await start();

@@ -1,5 +1,5 @@
 // The story of the first call, told with what each side sees: refused, asked for, approved, run, expired, recorded.
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleep, systemClock } from "@brevet/protocol";
@@ -7,7 +7,7 @@ import type { Output } from "../output/output.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { keyPressed } from "./approver.ts";
 import { type Narrator, narrator } from "./narration.ts";
-import { type Finished, type Running, root, Stage } from "./stage.ts";
+import { type Finished, type Running, Stage } from "./stage.ts";
 
 /** How to play. */
 export interface DemoOptions {
@@ -63,55 +63,13 @@ export async function playDemo({ auto, keep, signal, output }: DemoOptions): Pro
 
 async function prepare(stage: Stage, tell: Narrator, data: string): Promise<Set> {
   tell.scene("An authority, and a payments service behind a guard, start as processes of their own");
-  const policy = join(root, "examples/ledger/policy.yaml");
-  const authority = await stage.authority([
-    "--dev",
-    "--data",
-    join(data, "authority"),
-    "--listen",
-    "127.0.0.1:0",
-    "--admin-listen",
-    "off",
-    "--policy",
-    policy,
-  ]);
-  const { url, dev } = authority.ready as { url: string; dev: { code: string } };
-  stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
-  tell.quote("authority", `listens at ${url}; its log is empty but for the policy ${policy.slice(root.length)}`);
-  const seed = join(data, "charges.csv");
-  await writeFile(seed, "account,amount_cents,currency\nacme,129900,EUR\n");
-  const ledger = await stage.ledger([
-    "--listen",
-    "127.0.0.1:0",
-    "--data",
-    join(data, "ledger.db"),
-    "--seed",
-    seed,
-    "--authority",
-    url,
-    "--as",
-    "workload:ledger",
-  ]);
-  const { address } = ledger.ready as { address: string };
+  const { authority, url, code } = await stage.authority(join(data, "authority"));
+  tell.quote("authority", `listens at ${url}; its log is empty but for the policy examples/ledger/policy.yaml`);
+  const { ledger, address, charge } = await stage.ledger(data, url, CALLER);
   tell.quote("service", `payments.v1.Ledger listens at ${address}; Refund needs an elevation`);
-  await serving(stage, address);
-  const listed = await stage.caller(["list", "--address", address, ...CALLER]);
-  const charge = /"id":\s*"(ent_[^"]+)"/.exec(listed.stdout)?.[1];
-  if (charge === undefined) throw unexpected("The ledger does not list its charge", listed);
   tell.quote("caller", `sees the charge ${charge} over 1299.00 EUR, and wants to give 12.50 of it back`);
   const refund = ["refund", "--charge", charge, "--amount", "1250", "--currency", "EUR", "--address", address, ...CALLER];
-  return { stage, tell, authority, ledger, url, code: dev.code, refund };
-}
-
-/** The guard answers UNAVAILABLE until it knows the policy. */
-async function serving(stage: Stage, address: string): Promise<void> {
-  for (let attempt = 0; attempt < 20; attempt += 1) {
-    const { stderr, status } = await stage.caller(["list", "--address", address, ...CALLER]);
-    if (status === 0) return;
-    if (!/UNAVAILABLE/.test(stderr)) break;
-    await sleep(systemClock, 100);
-  }
-  // The listing that follows says what is wrong.
+  return { stage, tell, authority, ledger, url, code, refund };
 }
 
 async function refusedCall({ stage, tell, ledger, refund }: Set): Promise<string> {

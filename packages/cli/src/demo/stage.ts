@@ -2,14 +2,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 /** The checkout's root. */
-export const root = fileURLToPath(new URL("../../../../", import.meta.url));
+const root = fileURLToPath(new URL("../../../../", import.meta.url));
 const cli = fileURLToPath(new URL("../main.ts", import.meta.url));
 const server = `${root}examples/ledger/src/server.ts`;
 const client = `${root}examples/ledger/src/client.ts`;
+const policy = `${root}examples/ledger/policy.yaml`;
 
 /** What a finished process said. */
 export interface Finished {
@@ -46,12 +49,34 @@ export class Stage implements AsyncDisposable {
     Object.assign(this.#environment, environment);
   }
 
-  authority(words: readonly string[]): Promise<Running> {
+  /** `brevet serve` with these words. */
+  serve(words: readonly string[]): Promise<Running> {
     return this.#start([cli, "serve", "--output", "json", ...words]);
   }
 
-  ledger(words: readonly string[]): Promise<Running> {
-    return this.#start([server, ...words]);
+  /** A development authority that keeps its log in `data`, with the example's policy; later processes know where it is and its code. */
+  async authority(data: string, more: readonly string[] = []): Promise<{ authority: Running; url: string; code: string }> {
+    const where = ["--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "off"];
+    const authority = await this.serve(["--dev", "--policy", policy, ...where, ...more]);
+    const { url, dev } = authority.ready as { url: string; dev: { code: string } };
+    this.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
+    return { authority, url, code: dev.code };
+  }
+
+  /** The guarded ledger, its book under `data` with one charge over 1299.00 EUR; resolves once `reader` may list it. */
+  async ledger(data: string, url: string, reader: readonly string[]): Promise<{ ledger: Running; address: string; charge: string }> {
+    const seed = join(data, "charges.csv");
+    await writeFile(seed, "account,amount_cents,currency\nacme,129900,EUR\n");
+    const where = ["--data", join(data, "ledger.db"), "--seed", seed, "--listen", "127.0.0.1:0"];
+    const ledger = await this.#start([server, ...where, "--authority", url, "--as", "workload:ledger"]);
+    const { address } = ledger.ready as { address: string };
+    // The guard answers UNAVAILABLE until it knows the policy.
+    for (let attempt = 1; ; attempt += 1) {
+      const { stdout, stderr } = await this.caller(["list", "--address", address, ...reader]);
+      const charge = /"id":\s*"(ent_[^"]+)"/.exec(stdout)?.[1];
+      if (charge !== undefined) return { ledger, address, charge };
+      if (attempt === 30 || !stderr.includes("UNAVAILABLE")) throw new Error(`the ledger does not list its charge: ${stdout}${stderr}`);
+    }
   }
 
   /** Runs one command of the command line to its end. */
