@@ -9,7 +9,7 @@ export type SentStatus = Parameters<ServerInterceptingCallInterface["sendStatus"
 /** The status to send. Sent before any metadata it becomes a Trailers-Only response. */
 export function statusObject(encoded: EncodedStatus): SentStatus {
   const metadata = new Metadata();
-  metadata.set(STATUS_DETAILS_TRAILER, Buffer.from(encoded.details));
+  if (encoded.details.length > 0) metadata.set(STATUS_DETAILS_TRAILER, Buffer.from(encoded.details));
   if (encoded.pushback !== undefined) metadata.set(RETRY_PUSHBACK_TRAILER, encoded.pushback);
   // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the catalogue's codes are gRPC's
   return { code: encoded.code, details: encoded.message, metadata };

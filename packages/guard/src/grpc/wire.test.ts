@@ -134,7 +134,7 @@ test("a server stream is judged on its one request; a stream of requests that wo
   assert.equal(at.service.handled.length, 1);
 });
 
-test("a call that closes without a request is the service's to refuse, and no rule is blamed", async () => {
+test("a call that closes without a request is refused as such, and no rule is blamed", async () => {
   await using at = await scene();
   at.authority.elevate({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"] });
   await at.authority.settled();

@@ -1,0 +1,142 @@
+// What every form of guard has behind it: the link to the authority, the decision, the record, and the calls in hand.
+// Owns the wiring of one guard; a form (grpc/, proxy/) brings calls. Never touches a transport of theirs.
+import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, type EncodedStatus, newId, systemClock } from "@brevet/protocol";
+import { Decider } from "../core/decide.ts";
+import type { Knowledge } from "../core/knowledge.ts";
+import type { GuardTls, IdentitySource } from "../link/connection.ts";
+import { DecisionLog } from "../link/decisions.ts";
+import { Link } from "../link/link.ts";
+import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
+import { type CallMeans, type CallPort, EnforcedCall, type IncomingCall, LAST_RESORT } from "./call.ts";
+import { type DecisionEvent, Recorder } from "./record.ts";
+
+/** How a service is guarded. */
+export interface GuardOptions {
+  /** The authority's address, `https://host:port`; `http://` on loopback only. */
+  readonly authority: string;
+  /** The deployment that the policy governs, and that callers' tokens are for. */
+  readonly audience: string;
+  /** The guard's own identity for the authority. */
+  readonly identity: IdentitySource;
+  /** The authority's own audience; `brevet` unless it is configured otherwise there. */
+  readonly authorityAudience?: string;
+  /** TLS to the authority. */
+  readonly tls?: GuardTls;
+  /** pino or alike; default: JSON lines on stderr. */
+  readonly logger?: GuardLogger;
+  readonly clock?: Clock;
+  /** Told of each decision, after it was made. What it throws or rejects with is logged, and changes nothing. */
+  readonly onDecision?: (event: DecisionEvent) => void;
+}
+
+/** How a guard stands. */
+export interface GuardState {
+  /** It has a policy to decide by. */
+  readonly ready: boolean;
+  /** The link to the authority is up. */
+  readonly connected: boolean;
+  /** What keeps it from being up, and the fix. */
+  readonly problem?: string;
+  /** Why the newest policy cannot be enforced; every call is refused then. */
+  readonly policyProblem?: string;
+  readonly audience: string;
+  readonly policyVersion: bigint;
+  readonly epoch: string;
+  readonly revision: bigint;
+  /** Elevations held. */
+  readonly elevations: number;
+  /** Milliseconds since the authority sent its newest message, on its clock. */
+  readonly silentMs: number;
+  /** Error of the estimate of the authority's time, milliseconds; Infinity before the first sample. */
+  readonly clockErrorMs: number;
+}
+
+const SOFTWARE = "brevet-guard-js/0.1.0";
+
+/** The part of a guard that no transport knows. Connects to the authority at once, and goes on until closed. */
+export class Enforcement {
+  readonly #audience: string;
+  readonly #means: CallMeans;
+  readonly #link: Link;
+  readonly #decider: Decider;
+  readonly #ready = Promise.withResolvers<void>();
+
+  /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address or audience that may not be used. */
+  constructor(options: GuardOptions, form: string) {
+    const { audience, authorityAudience = DEFAULT_AUTHORITY_AUDIENCE, clock = systemClock } = options;
+    const logger = steadyLogger(options.logger ?? jsonLogger());
+    if (audience === authorityAudience) throw new TypeError(`${audience} is the authority's own audience, and no service's`);
+    this.#audience = audience;
+    const decisions = new DecisionLog({ audience, newId });
+    const recorder = new Recorder({ audience, newId, logger, decisions, ...(options.onDecision && { onDecision: options.onDecision }) });
+    this.#decider = new Decider({ authorityAudience, now: () => this.#link.now(), use: (id, digest) => this.#link.use(id, digest) });
+    this.#link = new Link({
+      ...options,
+      authorityAudience,
+      form,
+      software: SOFTWARE,
+      clock,
+      newId,
+      random: () => Math.random(),
+      logger,
+      decisions,
+      onKnowledge: (knowledge) => this.#learn(knowledge),
+    });
+    this.#means = { decider: this.#decider, recorder, decisions, logger, now: () => this.#link.now() };
+    // Whoever never asks for readiness is not to be told of its failure by the process.
+    this.#ready.promise.catch(() => {});
+    this.#link.start();
+  }
+
+  /** Takes a call in hand; the form says `begin` when it is ready to be told. */
+  call(incoming: IncomingCall, port: CallPort): EnforcedCall {
+    return new EnforcedCall(this.#means, incoming, port);
+  }
+
+  /** The status of a call that could not even be taken in hand. */
+  faulty(error: unknown): EncodedStatus {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#means.logger.error({ error: text }, "the guard failed");
+    return LAST_RESORT;
+  }
+
+  /** Resolves once there is a policy to decide by; until then calls get UNAVAILABLE. Rejects when aborted or closed first. */
+  ready(signal?: AbortSignal): Promise<void> {
+    if (signal === undefined) return this.#ready.promise;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(signal.reason as Error);
+      if (signal.aborted) return abort();
+      signal.addEventListener("abort", abort, { once: true });
+      this.#ready.promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    });
+  }
+
+  status(): GuardState {
+    const knowledge = this.#decider.knowledge;
+    const now = this.#link.now();
+    const { connected, problem } = this.#link.status;
+    return {
+      ready: knowledge?.policy !== undefined,
+      connected,
+      ...(problem === undefined ? {} : { problem }),
+      ...(knowledge?.policyProblem === undefined ? {} : { policyProblem: knowledge.policyProblem }),
+      audience: this.#audience,
+      policyVersion: knowledge?.policy?.version ?? 0n,
+      epoch: knowledge?.epoch ?? "",
+      revision: knowledge?.revision ?? 0n,
+      elevations: knowledge?.size ?? 0,
+      silentMs: knowledge === undefined || now === undefined ? Infinity : Math.max(0, now.authorityMs - knowledge.heardMs),
+      clockErrorMs: now?.errorMs ?? Infinity,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#ready.reject(new Error("the guard was closed before it was ready"));
+    await this.#link.close();
+  }
+
+  #learn(knowledge: Knowledge): void {
+    this.#decider.adopt(knowledge);
+    if (knowledge.policy !== undefined) this.#ready.resolve();
+  }
+}

@@ -1,0 +1,150 @@
+// One call of a guarded grpc-js service, as its events come and go. Moves messages, and decides nothing.
+// Never throws: whatever goes wrong in here refuses the call with GUARD_FAULT, and the process lives.
+import {
+  AUTHORIZATION_HEADER,
+  BREVET_HEADER_PREFIX,
+  type EncodedStatus,
+  GRANT_HEADER,
+  GrpcCode,
+  TRACEPARENT_HEADER,
+  WINDOW_ENDS_TRAILER,
+} from "@brevet/protocol";
+import {
+  Metadata,
+  type MetadataValue,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerMethodDefinition,
+} from "@grpc/grpc-js";
+import type { CallPort, EnforcedCall } from "../enforcement/call.ts";
+import type { Enforcement } from "../enforcement/enforcement.ts";
+import { traceIdOf } from "../enforcement/record.ts";
+import { certificateOf } from "./certificate.ts";
+import { type SentStatus, statusObject } from "./denied.ts";
+import { repeatedAuthorization, takeBytes } from "./wire.ts";
+
+type Definition = ServerMethodDefinition<unknown, unknown>;
+
+const NO_VALUES: readonly string[] = [];
+
+/** The call as the handler gets it. */
+export function guardedCall(
+  enforcement: Enforcement,
+  definition: Definition,
+  call: ServerInterceptingCallInterface,
+): ServerInterceptingCall {
+  return new GrpcCall(enforcement, definition, call).handed;
+}
+
+/** Lets the guard read ahead: a read of the guard's own is not asked for again when the handler asks for its first. */
+class HeldCall extends ServerInterceptingCall {
+  #readAhead = false;
+
+  readAhead(): void {
+    this.#readAhead = true;
+    super.startRead();
+  }
+
+  override startRead(): void {
+    if (this.#readAhead) this.#readAhead = false;
+    else super.startRead();
+  }
+}
+
+class GrpcCall implements CallPort {
+  readonly handed: HeldCall;
+  readonly #enforcement: Enforcement;
+  readonly #definition: Definition;
+  readonly #call: ServerInterceptingCallInterface;
+  #enforced: EnforcedCall | undefined;
+  #metadata: Metadata | undefined;
+  #release: ((metadata: Metadata) => void) | undefined;
+  #takeBytes: (() => Uint8Array | undefined) | undefined;
+
+  constructor(enforcement: Enforcement, definition: Definition, call: ServerInterceptingCallInterface) {
+    this.#enforcement = enforcement;
+    this.#definition = definition;
+    this.#call = call;
+    this.handed = new HeldCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, release) => this.#onMetadata(metadata, release),
+          onReceiveMessage: (message, release) => this.#enforced?.request(this.#takeBytes?.(), () => release(message)),
+          onReceiveHalfClose: (release) => this.#enforced?.halfClose(release),
+          onCancel: () => this.#enforced?.ended(GrpcCode.CANCELLED),
+        }),
+      sendStatus: (sent, next) => next(this.#onStatus(sent)),
+    });
+  }
+
+  readAhead(): boolean {
+    this.#takeBytes ??= takeBytes(this.#call);
+    if (this.#takeBytes === undefined) return false;
+    this.handed.readAhead();
+    return true;
+  }
+
+  permit(): void {
+    this.#release?.(this.#stripped());
+  }
+
+  /** Straight to the network. */
+  refuse(status: EncodedStatus): void {
+    this.#call.sendStatus(statusObject(status));
+  }
+
+  #onMetadata(metadata: Metadata, release: (metadata: Metadata) => void): void {
+    try {
+      this.#metadata = metadata;
+      this.#release = release;
+      this.#enforced = this.#enforcement.call(this.#incoming(metadata), this);
+      this.#enforced.begin();
+    } catch (error) {
+      if (this.#enforced === undefined) this.#call.sendStatus(statusObject(this.#enforcement.faulty(error)));
+      else this.#enforced.fault(error);
+    }
+  }
+
+  #incoming(metadata: Metadata) {
+    const call = this.#call;
+    const { path, requestStream, responseStream } = this.#definition;
+    return {
+      method: path.slice(1),
+      requestStream,
+      responseStream,
+      authorization: repeatedAuthorization(call) ?? texts(metadata.get(AUTHORIZATION_HEADER)),
+      grants: texts(metadata.get(GRANT_HEADER)),
+      certificate: () => certificateOf(call),
+      peer: call.getConnectionInfo().remoteAddress ?? "",
+      headersSeen: Object.keys(metadata.getMap()),
+      traceId: traceIdOf(metadata.get(TRACEPARENT_HEADER)),
+    };
+  }
+
+  /** What a handler may see of the metadata. */
+  #stripped(): Metadata {
+    const metadata = this.#metadata ?? new Metadata();
+    for (const name of Object.keys(metadata.getMap())) if (name.startsWith(BREVET_HEADER_PREFIX)) metadata.remove(name);
+    return metadata;
+  }
+
+  #onStatus(sent: SentStatus): SentStatus {
+    const enforced = this.#enforced;
+    if (enforced === undefined) return sent;
+    try {
+      enforced.ended(sent.code ?? GrpcCode.UNKNOWN);
+      const { windowEnds } = enforced;
+      if (windowEnds === undefined) return sent;
+      const metadata = sent.metadata?.clone() ?? new Metadata();
+      metadata.set(WINDOW_ENDS_TRAILER, windowEnds);
+      return { ...sent, metadata };
+    } catch {
+      return sent;
+    }
+  }
+}
+
+function texts(values: readonly MetadataValue[] | undefined): readonly string[] {
+  if (values === undefined || values.length === 0) return NO_VALUES;
+  return values.filter((value) => typeof value === "string");
+}
