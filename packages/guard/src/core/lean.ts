@@ -68,6 +68,7 @@ export function leanElevation(from: Elevation, shared: Shared, requester: Princi
     presentation: from.presentation,
     streamExpiry: from.streamExpiry,
     mayDecide: false,
+    notified: NOTHING.notified,
   };
   if (from.condition) lean.condition = shared.condition(from.condition);
   if (from.payloadDigest) lean.payloadDigest = from.payloadDigest;
