@@ -5,6 +5,8 @@ import { readFileSync } from "node:fs";
 import { create, type DescMessage, type MessageInitShape, type MessageShape, toJsonString } from "@bufbuild/protobuf";
 import { Metadata, type requestCallback } from "@grpc/grpc-js";
 import {
+  FollowRequestSchema,
+  FollowResponseSchema,
   GetEntryRequestSchema,
   GetEntryResponseSchema,
   ImportRequestSchema,
@@ -32,7 +34,6 @@ export interface Arguments {
   readonly amount: string;
   readonly currency: string;
   readonly account: string;
-  readonly follow: boolean;
   readonly to: string;
   readonly dryRun: boolean;
   readonly words: readonly string[];
@@ -53,11 +54,16 @@ export const commands: Readonly<Record<string, (client: LedgerClient, given: Arg
     print(toJsonString(GetEntryResponseSchema, await answer((done) => client.getEntry(request, new Metadata(), done))));
   },
 
-  async list(client, { account, follow, print, signal }) {
-    const call = client.listEntries(create(ListEntriesRequestSchema, { account, follow }));
+  async list(client, { account, print }) {
+    for await (const message of client.listEntries(create(ListEntriesRequestSchema, { account })))
+      print(toJsonString(ListEntriesResponseSchema, message));
+  },
+
+  async follow(client, { account, print, signal }) {
+    const call = client.follow(create(FollowRequestSchema, { account }));
     signal.addEventListener("abort", () => call.cancel(), { once: true });
     try {
-      for await (const message of call) print(toJsonString(ListEntriesResponseSchema, message));
+      for await (const message of call) print(toJsonString(FollowResponseSchema, message));
     } catch (error) {
       if (!signal.aborted) throw error;
     }

@@ -12,7 +12,8 @@ import { type Identity, identityFrom } from "./identity.ts";
 const USAGE = `usage: node examples/ledger/src/client.ts COMMAND [flags]
   refund --charge ID --amount CENTS --currency EUR
   get ID
-  list [--account NAME] [--follow]
+  list [--account NAME]
+  follow [--account NAME]            entries as they are booked, until interrupted
   import FILE.csv                    columns account,amount_cents,currency; all or none
   reconcile FILE.csv                 columns id,amount_cents
   migrate --to chained|plain [--dry-run]
@@ -44,7 +45,6 @@ const { values: flags, positionals } = parseArgs({
     amount: { type: "string", default: "" },
     currency: { type: "string", default: "" },
     account: { type: "string", default: "" },
-    follow: { type: "boolean", default: false },
     to: { type: "string", default: "" },
     "dry-run": { type: "boolean", default: false },
     help: { type: "boolean", default: false },

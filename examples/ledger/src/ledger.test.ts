@@ -19,6 +19,8 @@ import { LedgerClient } from "./calls.ts";
 import {
   type Entry,
   EntryKind,
+  FollowRequestSchema,
+  type FollowResponse,
   GetEntryRequestSchema,
   type GetEntryResponse,
   ImportRequestSchema,
@@ -147,7 +149,7 @@ test("a list has all entries of the account, oldest first, however many pages th
 test("a follow sees what is booked later, of its account only", async () => {
   await using own = await start();
   own.book.charge([{ account: "acme", amountCents: 1n, currency: "EUR" }]);
-  const call = own.client.listEntries(create(ListEntriesRequestSchema, { account: "acme", follow: true }));
+  const call = own.client.follow(create(FollowRequestSchema, { account: "acme" }));
   const next = entriesOf(call);
   assert.equal((await next())?.id, "ent_1");
   own.book.charge([{ account: "other", amountCents: 2n, currency: "EUR" }]);
@@ -160,7 +162,7 @@ test("a follow sees what is booked later, of its account only", async () => {
 test("a follow is told UNAVAILABLE when the ledger drains", async () => {
   await using own = await start();
   own.book.charge([{ account: "acme", amountCents: 1n, currency: "EUR" }]);
-  const call = own.client.listEntries(create(ListEntriesRequestSchema, { follow: true }));
+  const call = own.client.follow(create(FollowRequestSchema, {}));
   const next = entriesOf(call);
   assert.equal((await next())?.id, "ent_1");
   const ended = assert.rejects(next(), { code: status.UNAVAILABLE });

@@ -12,11 +12,11 @@ import {
 import { HealthImplementation } from "grpc-health-check";
 import { type Book, MAX_IMPORT, type NewCharge, type Outcome } from "./book.ts";
 import {
+  type Entry,
+  FollowResponseSchema,
   GetEntryResponseSchema,
   ImportResponseSchema,
   Ledger,
-  type ListEntriesRequest,
-  type ListEntriesResponse,
   ListEntriesResponseSchema,
   MigrateResponseSchema,
   type ReconcileRequest,
@@ -85,7 +85,14 @@ function handlers(book: Book, stop: AbortSignal): Handlers<typeof Ledger> {
         (entry) => create(GetEntryResponseSchema, { entry }),
       ),
     listEntries: (call) => {
-      list(book, call, stop).catch((error: unknown) => call.emit("error", fault(error)));
+      stream(book, call, (entry) => create(ListEntriesResponseSchema, { entry })).catch((error: unknown) =>
+        call.emit("error", fault(error)),
+      );
+    },
+    follow: (call) => {
+      stream(book, call, (entry) => create(FollowResponseSchema, { entry }), stop).catch((error: unknown) =>
+        call.emit("error", fault(error)),
+      );
     },
     import: (call, callback) => {
       const charges: NewCharge[] = [];
@@ -155,17 +162,21 @@ function reconcile(book: Book, line: ReconcileRequest): ReconcileResponse {
   return create(ReconcileResponseSchema, { id: line.id, matches: difference === "", difference });
 }
 
-/** Writes pages for as long as there are any, no faster than the caller reads; then, with `follow`, waits for more. */
-async function list(book: Book, call: ServerWritableStream<ListEntriesRequest, ListEntriesResponse>, stop: AbortSignal): Promise<void> {
-  const { account, follow } = call.request;
+/** Writes pages for as long as there are any, no faster than the caller reads; then, until `stop`, waits for more where that is given. */
+async function stream<R>(
+  book: Book,
+  call: ServerWritableStream<{ account: string }, R>,
+  response: (entry: Entry) => R,
+  stop?: AbortSignal,
+): Promise<void> {
   let wake = () => {};
   const signal = () => wake();
   const watch = book.watch(signal);
   for (const event of ["cancelled", "drain", "error"]) call.on(event, signal);
-  stop.addEventListener("abort", signal);
+  stop?.addEventListener("abort", signal);
   try {
     for (let after = ""; !call.cancelled; ) {
-      if (follow && stop.aborted) {
+      if (stop?.aborted) {
         call.emit("error", { code: status.UNAVAILABLE, details: "the ledger is shutting down; follow again" });
         return;
       }
@@ -173,17 +184,17 @@ async function list(book: Book, call: ServerWritableStream<ListEntriesRequest, L
       const woken = new Promise<void>((resolve) => {
         wake = resolve;
       });
-      const page = call.writableNeedDrain ? [] : book.entries(after, account, PAGE);
+      const page = call.writableNeedDrain ? [] : book.entries(after, call.request.account, PAGE);
       for (const entry of page) {
         after = entry.id;
-        call.write(create(ListEntriesResponseSchema, { entry }));
+        call.write(response(entry));
       }
       if (page.length > 0) continue;
-      if (!follow && !call.writableNeedDrain) return void call.end();
+      if (stop === undefined && !call.writableNeedDrain) return void call.end();
       await woken;
     }
   } finally {
     watch[Symbol.dispose]();
-    stop.removeEventListener("abort", signal);
+    stop?.removeEventListener("abort", signal);
   }
 }

@@ -91,7 +91,7 @@ test("the client does every call, and tells a refusal on both outputs", async ()
   assert.equal(refused.errors, 'NOT_FOUND  "ent_9" is not in the book');
   assert.deepEqual(refused.results, [{ error: { code: 5, codeName: "NOT_FOUND", message: '"ent_9" is not in the book' } }]);
   assert.equal((await finish(["refund", "--charge", "ent_1", "--amount", "12.50", "--currency", "EUR", ...at])).exit, 2);
-  const follow = run("client", ["list", "--follow", "--account", "acme", ...at]);
+  const follow = run("client", ["follow", "--account", "acme", ...at]);
   await follow.line();
   assert.equal(await end(follow.child, "SIGINT"), 0);
   assert.equal(await end(child, "SIGTERM"), 0);

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file payments/v1/ledger.proto.
  */
 export const file_payments_v1_ledger: GenFile = /*@__PURE__*/
-  fileDesc("ChhwYXltZW50cy92MS9sZWRnZXIucHJvdG8SC3BheW1lbnRzLnYxIqwBCgVFbnRyeRIKCgJpZBgBIAEoCRIPCgdhY2NvdW50GAIgASgJEiQKBGtpbmQYAyABKA4yFi5wYXltZW50cy52MS5FbnRyeUtpbmQSFAoMYW1vdW50X2NlbnRzGAQgASgDEhAKCGN1cnJlbmN5GAUgASgJEg4KBmNoYXJnZRgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJHCg1SZWZ1bmRSZXF1ZXN0Eg4KBmNoYXJnZRgBIAEoCRIUCgxhbW91bnRfY2VudHMYAiABKAMSEAoIY3VycmVuY3kYAyABKAkiMwoOUmVmdW5kUmVzcG9uc2USIQoFZW50cnkYASABKAsyEi5wYXltZW50cy52MS5FbnRyeSIdCg9HZXRFbnRyeVJlcXVlc3QSCgoCaWQYASABKAkiNQoQR2V0RW50cnlSZXNwb25zZRIhCgVlbnRyeRgBIAEoCzISLnBheW1lbnRzLnYxLkVudHJ5IjUKEkxpc3RFbnRyaWVzUmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEg4KBmZvbGxvdxgCIAEoCCI4ChNMaXN0RW50cmllc1Jlc3BvbnNlEiEKBWVudHJ5GAEgASgLMhIucGF5bWVudHMudjEuRW50cnkiSAoNSW1wb3J0UmVxdWVzdBIPCgdhY2NvdW50GAEgASgJEhQKDGFtb3VudF9jZW50cxgCIAEoAxIQCghjdXJyZW5jeRgDIAEoCSIiCg5JbXBvcnRSZXNwb25zZRIQCghpbXBvcnRlZBgBIAEoBSI0ChBSZWNvbmNpbGVSZXF1ZXN0EgoKAmlkGAEgASgJEhQKDGFtb3VudF9jZW50cxgCIAEoAyJEChFSZWNvbmNpbGVSZXNwb25zZRIKCgJpZBgBIAEoCRIPCgdtYXRjaGVzGAIgASgIEhIKCmRpZmZlcmVuY2UYAyABKAkiOAoOTWlncmF0ZVJlcXVlc3QSFQoNdGFyZ2V0X2Zvcm1hdBgBIAEoCRIPCgdkcnlfcnVuGAIgASgIIiQKD01pZ3JhdGVSZXNwb25zZRIRCglyZXdyaXR0ZW4YASABKAUqVQoJRW50cnlLaW5kEhoKFkVOVFJZX0tJTkRfVU5TUEVDSUZJRUQQABIVChFFTlRSWV9LSU5EX0NIQVJHRRABEhUKEUVOVFJZX0tJTkRfUkVGVU5EEAIywwMKBkxlZGdlchJBCgZSZWZ1bmQSGi5wYXltZW50cy52MS5SZWZ1bmRSZXF1ZXN0GhsucGF5bWVudHMudjEuUmVmdW5kUmVzcG9uc2USRwoIR2V0RW50cnkSHC5wYXltZW50cy52MS5HZXRFbnRyeVJlcXVlc3QaHS5wYXltZW50cy52MS5HZXRFbnRyeVJlc3BvbnNlElIKC0xpc3RFbnRyaWVzEh8ucGF5bWVudHMudjEuTGlzdEVudHJpZXNSZXF1ZXN0GiAucGF5bWVudHMudjEuTGlzdEVudHJpZXNSZXNwb25zZTABEkMKBkltcG9ydBIaLnBheW1lbnRzLnYxLkltcG9ydFJlcXVlc3QaGy5wYXltZW50cy52MS5JbXBvcnRSZXNwb25zZSgBEk4KCVJlY29uY2lsZRIdLnBheW1lbnRzLnYxLlJlY29uY2lsZVJlcXVlc3QaHi5wYXltZW50cy52MS5SZWNvbmNpbGVSZXNwb25zZSgBMAESRAoHTWlncmF0ZRIbLnBheW1lbnRzLnYxLk1pZ3JhdGVSZXF1ZXN0GhwucGF5bWVudHMudjEuTWlncmF0ZVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChhwYXltZW50cy92MS9sZWRnZXIucHJvdG8SC3BheW1lbnRzLnYxIqwBCgVFbnRyeRIKCgJpZBgBIAEoCRIPCgdhY2NvdW50GAIgASgJEiQKBGtpbmQYAyABKA4yFi5wYXltZW50cy52MS5FbnRyeUtpbmQSFAoMYW1vdW50X2NlbnRzGAQgASgDEhAKCGN1cnJlbmN5GAUgASgJEg4KBmNoYXJnZRgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJHCg1SZWZ1bmRSZXF1ZXN0Eg4KBmNoYXJnZRgBIAEoCRIUCgxhbW91bnRfY2VudHMYAiABKAMSEAoIY3VycmVuY3kYAyABKAkiMwoOUmVmdW5kUmVzcG9uc2USIQoFZW50cnkYASABKAsyEi5wYXltZW50cy52MS5FbnRyeSIdCg9HZXRFbnRyeVJlcXVlc3QSCgoCaWQYASABKAkiNQoQR2V0RW50cnlSZXNwb25zZRIhCgVlbnRyeRgBIAEoCzISLnBheW1lbnRzLnYxLkVudHJ5IiUKEkxpc3RFbnRyaWVzUmVxdWVzdBIPCgdhY2NvdW50GAEgASgJIjgKE0xpc3RFbnRyaWVzUmVzcG9uc2USIQoFZW50cnkYASABKAsyEi5wYXltZW50cy52MS5FbnRyeSIgCg1Gb2xsb3dSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkiMwoORm9sbG93UmVzcG9uc2USIQoFZW50cnkYASABKAsyEi5wYXltZW50cy52MS5FbnRyeSJICg1JbXBvcnRSZXF1ZXN0Eg8KB2FjY291bnQYASABKAkSFAoMYW1vdW50X2NlbnRzGAIgASgDEhAKCGN1cnJlbmN5GAMgASgJIiIKDkltcG9ydFJlc3BvbnNlEhAKCGltcG9ydGVkGAEgASgFIjQKEFJlY29uY2lsZVJlcXVlc3QSCgoCaWQYASABKAkSFAoMYW1vdW50X2NlbnRzGAIgASgDIkQKEVJlY29uY2lsZVJlc3BvbnNlEgoKAmlkGAEgASgJEg8KB21hdGNoZXMYAiABKAgSEgoKZGlmZmVyZW5jZRgDIAEoCSI4Cg5NaWdyYXRlUmVxdWVzdBIVCg10YXJnZXRfZm9ybWF0GAEgASgJEg8KB2RyeV9ydW4YAiABKAgiJAoPTWlncmF0ZVJlc3BvbnNlEhEKCXJld3JpdHRlbhgBIAEoBSpVCglFbnRyeUtpbmQSGgoWRU5UUllfS0lORF9VTlNQRUNJRklFRBAAEhUKEUVOVFJZX0tJTkRfQ0hBUkdFEAESFQoRRU5UUllfS0lORF9SRUZVTkQQAjKIBAoGTGVkZ2VyEkEKBlJlZnVuZBIaLnBheW1lbnRzLnYxLlJlZnVuZFJlcXVlc3QaGy5wYXltZW50cy52MS5SZWZ1bmRSZXNwb25zZRJHCghHZXRFbnRyeRIcLnBheW1lbnRzLnYxLkdldEVudHJ5UmVxdWVzdBodLnBheW1lbnRzLnYxLkdldEVudHJ5UmVzcG9uc2USUgoLTGlzdEVudHJpZXMSHy5wYXltZW50cy52MS5MaXN0RW50cmllc1JlcXVlc3QaIC5wYXltZW50cy52MS5MaXN0RW50cmllc1Jlc3BvbnNlMAESQwoGRm9sbG93EhoucGF5bWVudHMudjEuRm9sbG93UmVxdWVzdBobLnBheW1lbnRzLnYxLkZvbGxvd1Jlc3BvbnNlMAESQwoGSW1wb3J0EhoucGF5bWVudHMudjEuSW1wb3J0UmVxdWVzdBobLnBheW1lbnRzLnYxLkltcG9ydFJlc3BvbnNlKAESTgoJUmVjb25jaWxlEh0ucGF5bWVudHMudjEuUmVjb25jaWxlUmVxdWVzdBoeLnBheW1lbnRzLnYxLlJlY29uY2lsZVJlc3BvbnNlKAEwARJECgdNaWdyYXRlEhsucGF5bWVudHMudjEuTWlncmF0ZVJlcXVlc3QaHC5wYXltZW50cy52MS5NaWdyYXRlUmVzcG9uc2ViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * One line of the book.
@@ -189,13 +189,6 @@ export type ListEntriesRequest = Message<"payments.v1.ListEntriesRequest"> & {
    * @generated from field: string account = 1;
    */
   account: string;
-
-  /**
-   * Keep the stream open for new entries.
-   *
-   * @generated from field: bool follow = 2;
-   */
-  follow: boolean;
 };
 
 /**
@@ -225,6 +218,48 @@ export type ListEntriesResponse = Message<"payments.v1.ListEntriesResponse"> & {
  */
 export const ListEntriesResponseSchema: GenMessage<ListEntriesResponse> = /*@__PURE__*/
   messageDesc(file_payments_v1_ledger, 6);
+
+/**
+ * For Ledger.Follow.
+ *
+ * @generated from message payments.v1.FollowRequest
+ */
+export type FollowRequest = Message<"payments.v1.FollowRequest"> & {
+  /**
+   * The account; empty: all.
+   *
+   * @generated from field: string account = 1;
+   */
+  account: string;
+};
+
+/**
+ * Describes the message payments.v1.FollowRequest.
+ * Use `create(FollowRequestSchema)` to create a new message.
+ */
+export const FollowRequestSchema: GenMessage<FollowRequest> = /*@__PURE__*/
+  messageDesc(file_payments_v1_ledger, 7);
+
+/**
+ * For Ledger.Follow.
+ *
+ * @generated from message payments.v1.FollowResponse
+ */
+export type FollowResponse = Message<"payments.v1.FollowResponse"> & {
+  /**
+   * One entry.
+   *
+   * @generated from field: payments.v1.Entry entry = 1;
+   */
+  entry?: Entry | undefined;
+};
+
+/**
+ * Describes the message payments.v1.FollowResponse.
+ * Use `create(FollowResponseSchema)` to create a new message.
+ */
+export const FollowResponseSchema: GenMessage<FollowResponse> = /*@__PURE__*/
+  messageDesc(file_payments_v1_ledger, 8);
 
 /**
  * For Ledger.Import.
@@ -259,7 +294,7 @@ export type ImportRequest = Message<"payments.v1.ImportRequest"> & {
  * Use `create(ImportRequestSchema)` to create a new message.
  */
 export const ImportRequestSchema: GenMessage<ImportRequest> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 7);
+  messageDesc(file_payments_v1_ledger, 9);
 
 /**
  * For Ledger.Import.
@@ -280,7 +315,7 @@ export type ImportResponse = Message<"payments.v1.ImportResponse"> & {
  * Use `create(ImportResponseSchema)` to create a new message.
  */
 export const ImportResponseSchema: GenMessage<ImportResponse> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 8);
+  messageDesc(file_payments_v1_ledger, 10);
 
 /**
  * For Ledger.Reconcile.
@@ -308,7 +343,7 @@ export type ReconcileRequest = Message<"payments.v1.ReconcileRequest"> & {
  * Use `create(ReconcileRequestSchema)` to create a new message.
  */
 export const ReconcileRequestSchema: GenMessage<ReconcileRequest> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 9);
+  messageDesc(file_payments_v1_ledger, 11);
 
 /**
  * For Ledger.Reconcile.
@@ -343,7 +378,7 @@ export type ReconcileResponse = Message<"payments.v1.ReconcileResponse"> & {
  * Use `create(ReconcileResponseSchema)` to create a new message.
  */
 export const ReconcileResponseSchema: GenMessage<ReconcileResponse> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 10);
+  messageDesc(file_payments_v1_ledger, 12);
 
 /**
  * For Ledger.Migrate.
@@ -371,7 +406,7 @@ export type MigrateRequest = Message<"payments.v1.MigrateRequest"> & {
  * Use `create(MigrateRequestSchema)` to create a new message.
  */
 export const MigrateRequestSchema: GenMessage<MigrateRequest> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 11);
+  messageDesc(file_payments_v1_ledger, 13);
 
 /**
  * For Ledger.Migrate.
@@ -392,7 +427,7 @@ export type MigrateResponse = Message<"payments.v1.MigrateResponse"> & {
  * Use `create(MigrateResponseSchema)` to create a new message.
  */
 export const MigrateResponseSchema: GenMessage<MigrateResponse> = /*@__PURE__*/
-  messageDesc(file_payments_v1_ledger, 12);
+  messageDesc(file_payments_v1_ledger, 14);
 
 /**
  * What an entry is.
@@ -462,7 +497,7 @@ export const Ledger: GenService<{
     output: typeof GetEntryResponseSchema;
   },
   /**
-   * All entries of an account, oldest first; with `follow`, new ones as they come.
+   * All entries of an account, oldest first.
    *
    * @generated from rpc payments.v1.Ledger.ListEntries
    */
@@ -470,6 +505,16 @@ export const Ledger: GenService<{
     methodKind: "server_streaming";
     input: typeof ListEntriesRequestSchema;
     output: typeof ListEntriesResponseSchema;
+  },
+  /**
+   * Every entry, oldest first, and new ones as they are booked, until the caller leaves: more than one person should see for long.
+   *
+   * @generated from rpc payments.v1.Ledger.Follow
+   */
+  follow: {
+    methodKind: "server_streaming";
+    input: typeof FollowRequestSchema;
+    output: typeof FollowResponseSchema;
   },
   /**
    * Books many charges at once; all or none.
