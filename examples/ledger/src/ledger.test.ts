@@ -27,7 +27,6 @@ import {
   type ImportResponse,
   Ledger,
   ListEntriesRequestSchema,
-  type ListEntriesResponse,
   MigrateRequestSchema,
   type MigrateResponse,
   ReconcileRequestSchema,
@@ -92,9 +91,9 @@ async function all<T>(stream: ClientReadableStream<T>): Promise<T[]> {
 }
 
 /** Entries as they come, one at a time. */
-function entriesOf(stream: ClientReadableStream<ListEntriesResponse>): () => Promise<Entry | undefined> {
+function entriesOf(stream: ClientReadableStream<FollowResponse>): () => Promise<Entry | undefined> {
   const iterator = stream[Symbol.asyncIterator]();
-  return async () => ((await iterator.next()).value as ListEntriesResponse | undefined)?.entry;
+  return async () => ((await iterator.next()).value as FollowResponse | undefined)?.entry;
 }
 
 test("a refund is booked, and read back as it was answered", async () => {
