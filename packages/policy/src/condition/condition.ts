@@ -8,6 +8,7 @@ import { checkExpression } from "./checker.ts";
 import { DYN, describe, type Kind, kindOfMessage, STRING, unwrap } from "./kind.ts";
 import { jsonToCel, planExpression, type Result } from "./plan.ts";
 import { childrenOf, type Expr, type Problem, parseExpression } from "./syntax.ts";
+import { ambiguity } from "./wire.ts";
 
 /** Longest request that a condition reads, in bytes; a longer one is an error, and denies. */
 export const MAX_REQUEST_BYTES = 1 << 20;
@@ -106,6 +107,8 @@ function readRequest(type: DescMessage | undefined, bytes: Uint8Array | undefine
   if (bytes === undefined) return "there is no request to look at";
   if (bytes.length > MAX_REQUEST_BYTES)
     return `the request has ${bytes.length} bytes, more than the ${MAX_REQUEST_BYTES} that a condition reads`;
+  const differs = ambiguity(type, bytes);
+  if (differs !== undefined) return `the request does not read as one ${type.typeName} to everybody: ${differs}`;
   try {
     return reflect(type, fromBinary(type, bytes));
   } catch {
