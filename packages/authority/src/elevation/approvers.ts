@@ -11,6 +11,31 @@ export function stageSelectors(entitlement: Entitlement | undefined, state: Elev
   return escalated ? [...rule.approvers, ...(rule.escalate?.to ?? [])] : rule.approvers;
 }
 
+/** Who might be asked in each stage of a question that is asked now: its approvers, and those whom it can still be escalated to. */
+export function askedOver(entitlement: Entitlement): readonly (readonly string[])[] {
+  return entitlement.stages.map(({ approvers, escalate }) =>
+    escalate && escalate.afterMs < entitlement.pendingMs ? [...approvers, ...escalate.to] : approvers,
+  );
+}
+
+/** As {@link askedOver}, for an elevation that was asked for: what was not to be escalated then will not be. */
+export function askedOverAgain(entitlement: Entitlement, state: Elevation): readonly (readonly string[])[] {
+  return entitlement.stages.map(({ approvers, escalate }, place) => {
+    const { escalateAfter, escalatedTo = [] } = state.stages[place] ?? {};
+    return escalate && (escalateAfter || escalatedTo.length > 0) ? [...approvers, ...escalate.to] : approvers;
+  });
+}
+
+/** Whose own vote never counts on what they ask for. */
+export function nobodyOf({ name, initiator }: PrincipalFacts): ReadonlySet<string> {
+  return new Set(initiator === undefined ? [name] : [name, initiator]);
+}
+
+/** Whether a break-glass use was told to the principal, who may then look at it and review it. */
+export function isNotified(entitlement: Entitlement | undefined, state: Elevation, who: PrincipalFacts): boolean {
+  return state.breakGlass && matchesAny(entitlement?.breakGlass?.notify ?? [], who);
+}
+
 /** Whether the principal may vote in any stage; being the requester or having voted apart. */
 export function mayVoteInSomeStage(entitlement: Entitlement | undefined, state: Elevation, who: PrincipalFacts): boolean {
   return entitlement !== undefined && entitlement.stages.some((_, stage) => matchesAny(stageSelectors(entitlement, state, stage), who));
@@ -51,16 +76,23 @@ export type Reach =
 /**
  * Whether the people that the policy names can complete all quorums, each counted once over all stages, `exclude` never. Groups known
  * only from claims have unknown size and count as enough.
+ * @param asked Who might be asked, stage after stage.
  */
-export function reach(policy: CompiledPolicy, entitlement: Entitlement, exclude: ReadonlySet<string>): Reach {
+export function reach(
+  policy: CompiledPolicy,
+  entitlement: Entitlement,
+  asked: readonly (readonly string[])[],
+  exclude: ReadonlySet<string>,
+): Reach {
   const { stages, id } = entitlement;
   if (stages.length === 0) return { ok: false, reason: "NO_APPROVER", message: `the policy names nobody who may approve ${id}` };
   const slots: ReadonlySet<string>[] = [];
   for (const [index, stage] of stages.entries()) {
-    const { people, complete } = knownApprovers(policy, stage.approvers, exclude);
-    const who = stage.approvers.join(", ");
-    if (stage.approvers.length === 0 || (complete && people.size === 0)) {
-      const left = exclude.size > 0 && stage.approvers.length > 0 ? ` besides ${[...exclude].join(", ")}` : "";
+    const selectors = asked[index] ?? stage.approvers;
+    const { people, complete } = knownApprovers(policy, selectors, exclude);
+    const who = selectors.join(", ");
+    if (selectors.length === 0 || (complete && people.size === 0)) {
+      const left = exclude.size > 0 && selectors.length > 0 ? ` besides ${[...exclude].join(", ")}` : "";
       return {
         ok: false,
         reason: "NO_APPROVER",

@@ -11,7 +11,7 @@ import {
 import { ElevationReviewedSchema, ElevationRevokedSchema, ElevationWithdrawnSchema, RevokeCause } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
+import { isNotified, isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
 import { about, invalid, iso, refuse, whatBecameOf } from "./refusal.ts";
 import { happens, nothing, type Ruling, type Verdict } from "./rule.ts";
@@ -77,14 +77,11 @@ export function review(message: ElevationServiceReviewRequest, state: Elevation,
     const message = `${actor.facts.name} may not review ${state.id}: only people review, and this is a program`;
     return refuse("NOT_AN_APPROVER", message, { metadata });
   }
-  if (!hasRole(policy, "admin", actor.facts) && !mayVoteInSomeStage(entitlement, state, actor.facts)) {
-    return refuse(
-      "NOT_AN_APPROVER",
-      `${actor.facts.name} may not review ${state.id}: that takes the role admin in ${state.audience}, or being one of its approvers`,
-      {
-        metadata,
-      },
-    );
+  const voter = mayVoteInSomeStage(entitlement, state, actor.facts);
+  if (!hasRole(policy, "admin", actor.facts) && !voter && !isNotified(entitlement, state, actor.facts)) {
+    const told = entitlement?.breakGlass?.notify.join(", ") ?? "";
+    const who = `the role admin in ${state.audience}${told === "" ? "" : `, or being among those whom it notifies (${told})`}`;
+    return refuse("NOT_AN_APPROVER", `${actor.facts.name} may not review ${state.id}: that takes ${who}`, { metadata });
   }
   if (!state.breakGlass) return invalid("id", `${state.id} is not a break-glass elevation; there is nothing to review`);
   if (state.reviewTime) {

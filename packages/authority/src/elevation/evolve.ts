@@ -15,7 +15,7 @@ import {
   VoteKind,
   VoteSchema,
 } from "@brevet/protocol/brevet/v1/elevation";
-import type { ElevationRequested, LogEntry, Sealed, VoteCast, VotesVoided } from "@brevet/protocol/brevet/v1/log";
+import type { ElevationRequested, LogEntry, Sealed, StageEscalated, VoteCast, VotesVoided } from "@brevet/protocol/brevet/v1/log";
 import { clone, create } from "@bufbuild/protobuf";
 import { durationMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 
@@ -23,7 +23,8 @@ import { durationMs, type Timestamp, timestampFromMs, timestampMs } from "@bufbu
  * The elevation after an entry that concerns it. Pure: `state` stays as it is. `Principal.id` and commitments are set, names, kinds, texts
  * and bytes are not: see reveal.ts.
  *
- * While an extension waits for approval, `stage` and `Stage.approved` count its votes, from 0 again.
+ * While an extension waits for approval, `stage` and `Stage.approved` count its votes, from 0 again. A stage that opens again is open from
+ * then: its escalation is due after the whole time once more, unless it was escalated before.
  *
  * `revision` moves with every entry but GrantIssued, which changes nothing that a reader sees.
  *
@@ -48,14 +49,19 @@ export function evolve(state: Elevation | undefined, entry: LogEntry): Elevation
 export function nextDueMs(state: Elevation): number | undefined {
   switch (state.state) {
     case ElevationState.PENDING:
-      return toMs(state.pendingUntil);
+      return earlier(toMs(state.pendingUntil), escalationMs(state));
     case ElevationState.SCHEDULED:
       return toMs(state.startMode === StartMode.AT_TIME ? state.startTime : state.startBy);
     case ElevationState.ACTIVE:
-      return toMs(state.windowEnd);
+      return earlier(toMs(state.windowEnd), escalationMs(state));
     default:
       return undefined;
   }
+}
+
+/** When the stage that is open for votes will have been open for as long as it may without others being asked too. */
+export function escalationMs(state: Elevation): number | undefined {
+  return toMs(state.stages[state.stage]?.escalateTime);
 }
 
 /** Whether nothing but a review can change it any more. */
@@ -73,9 +79,14 @@ function requested(entry: LogEntry, event: ElevationRequested): Elevation {
     method: event.method,
     methods: [...event.methods],
     startMode: event.startMode,
-    stages: event.stages.map((stage) =>
-      create(StageSchema, { approvers: stage.approvers.map((approver) => sealedText(approver)), quorum: stage.quorum }),
+    stages: event.stages.map(({ approvers, quorum, escalateAfter }) =>
+      create(StageSchema, {
+        approvers: approvers.map((approver) => sealedText(approver)),
+        quorum,
+        ...(escalateAfter && { escalateAfter }),
+      }),
     ),
+    notified: event.notified.map((each) => sealedText(each)),
     automatic: event.automatic,
     breakGlass: event.breakGlass,
     keyThumbprint: event.keyThumbprint,
@@ -99,6 +110,7 @@ function requested(entry: LogEntry, event: ElevationRequested): Elevation {
   if (event.startWithin) state.startWithin = event.startWithin;
   if (event.reviewWithin) state.reviewBy = timestampFromMs(at + durationMs(event.reviewWithin));
   if (event.drain) state.drain = event.drain;
+  turnTo(state, 0, at);
   return state;
 }
 
@@ -114,19 +126,18 @@ function apply(state: Elevation, entry: LogEntry): void {
     case "voteCast":
       return voted(state, entry, event.value);
     case "votesVoided":
-      return voided(state, event.value);
+      return voided(state, entry, event.value);
     case "stageEscalated":
-      state.stages[event.value.stage]?.escalatedTo.push(...event.value.to.map((to) => sealedText(to)));
-      return;
+      return escalated(state, event.value);
     case "elevationApproved":
       state.state = ElevationState.SCHEDULED;
-      state.stage = state.stages.length;
+      turnTo(state, state.stages.length, entryMs(entry));
       state.automatic = event.value.automatic;
       if (state.startWithin) state.startBy = timestampFromMs(entryMs(entry) + durationMs(state.startWithin));
       return;
     case "elevationStarted":
       state.state = ElevationState.ACTIVE;
-      state.stage = state.stages.length;
+      turnTo(state, state.stages.length, entryMs(entry));
       if (event.value.windowStart) state.windowStart = event.value.windowStart;
       if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
       return;
@@ -144,14 +155,13 @@ function apply(state: Elevation, entry: LogEntry): void {
       return ended(state, entry, ElevationState.REVOKED, commented(event.value.comment));
     case "extensionRequested":
       if (event.value.windowEnd) state.extensionEnd = event.value.windowEnd;
-      state.stage = 0;
       for (const stage of state.stages) stage.approved = 0;
-      return;
+      return turnTo(state, 0, entryMs(entry));
     case "elevationExtended":
       if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
-      return extensionOver(state);
+      return extensionOver(state, entry);
     case "extensionClosed":
-      return extensionOver(state);
+      return extensionOver(state, entry);
     case "elevationNarrowed":
       state.methods = [...event.value.methods];
       if (event.value.windowEnd) state.windowEnd = event.value.windowEnd;
@@ -192,10 +202,10 @@ function voted(state: Elevation, entry: LogEntry, event: VoteCast): void {
   const stage = state.stages[event.stage];
   if (event.kind !== VoteKind.APPROVE || stage === undefined) return;
   stage.approved += 1;
-  state.stage = openStage(state);
+  turnToOpen(state, entry);
 }
 
-function voided(state: Elevation, event: VotesVoided): void {
+function voided(state: Elevation, entry: LogEntry, event: VotesVoided): void {
   for (const vote of state.votes) {
     if (vote.voided || !event.votes.includes(vote.revision)) continue;
     vote.voided = true;
@@ -203,13 +213,30 @@ function voided(state: Elevation, event: VotesVoided): void {
     if (vote.extension !== (state.extensionEnd !== undefined)) continue;
     if (vote.kind === VoteKind.APPROVE && stage !== undefined && stage.approved > 0) stage.approved -= 1;
   }
-  state.stage = openStage(state);
+  turnToOpen(state, entry);
 }
 
-/** The first stage without its quorum; the number of stages when none is left. */
-function openStage(state: Elevation): number {
+function escalated(state: Elevation, event: StageEscalated): void {
+  const stage = state.stages[event.stage];
+  if (stage === undefined) return;
+  stage.escalatedTo.push(...event.to.map((to) => sealedText(to)));
+  delete stage.escalateAfter;
+  delete stage.escalateTime;
+}
+
+/** The first stage without its quorum is open, if it was not already; none is when all have theirs. */
+function turnToOpen(state: Elevation, entry: LogEntry): void {
   const open = state.stages.findIndex((stage) => stage.approved < stage.quorum);
-  return open === -1 ? state.stages.length : open;
+  const place = open === -1 ? state.stages.length : open;
+  if (place !== state.stage) turnTo(state, place, entryMs(entry));
+}
+
+/** Opens a stage for votes, and closes the one that was; the number of stages closes all. */
+function turnTo(state: Elevation, place: number, atMs: number): void {
+  delete state.stages[state.stage]?.escalateTime;
+  state.stage = place;
+  const open = state.stages[place];
+  if (open?.escalateAfter) open.escalateTime = timestampFromMs(atMs + durationMs(open.escalateAfter));
 }
 
 function ended(state: Elevation, entry: LogEntry, to: ElevationState, comment: PersonalText | undefined, at?: Timestamp): void {
@@ -217,12 +244,13 @@ function ended(state: Elevation, entry: LogEntry, to: ElevationState, comment: P
   state.endTime = at ?? timestampFromMs(entryMs(entry));
   if (entry.actor !== "" && at === undefined) state.endedBy = create(PrincipalSchema, { id: entry.actor });
   if (comment) state.endComment = comment;
-  if (state.extensionEnd !== undefined) extensionOver(state);
+  if (state.extensionEnd !== undefined) extensionOver(state, entry);
+  delete state.stages[state.stage]?.escalateTime;
 }
 
-function extensionOver(state: Elevation): void {
+function extensionOver(state: Elevation, entry: LogEntry): void {
   delete state.extensionEnd;
-  state.stage = state.stages.length;
+  turnTo(state, state.stages.length, entryMs(entry));
 }
 
 function sealedText(sealed: Sealed): PersonalText {
@@ -244,4 +272,8 @@ function entryMs(entry: LogEntry): number {
 
 function toMs(time: Timestamp | undefined): number | undefined {
   return time && timestampMs(time);
+}
+
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
 }

@@ -29,7 +29,7 @@ const maybe = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: undefined, 
 const asking = fc.record({
   do: fc.constant("request" as const),
   who: requester,
-  entitlement: fc.constantFrom("refund" as const, "pair" as const, "glass" as const),
+  entitlement: fc.constantFrom("refund" as const, "pair" as const, "slow" as const, "glass" as const),
   asked: maybe(fc.constantFrom(5, 10, 20, 25)),
   startIn: maybe(fc.constantFrom(1, 20, 40)),
   waiting: fc.boolean(),
@@ -45,7 +45,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant("end" as const), who: requester, at, all: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("extend" as const), who: requester, at, by: fc.constantFrom(1, 10, 45) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("wait" as const), at }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant("pass" as const), minutes: fc.constantFrom(1, 5, 10, 15, 30) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant("pass" as const), minutes: fc.constantFrom(0.5, 1, 5, 10, 15, 30) }) },
 );
 /** Where the long way leads: active, and an extension asked for. */
 const extending: Step[] = [
@@ -55,10 +55,21 @@ const extending: Step[] = [
   { do: "approve", who: "user:bo@test", at: 0, narrow: undefined },
   { do: "extend", who: "user:rita@test", at: 0, by: 10 },
 ];
+/** One that nobody answers in time, in either stage. */
+const escalating: Step[] = [
+  { do: "request", who: "user:sam@test", entitlement: "slow", asked: 20, startIn: undefined, waiting: true },
+  { do: "wait", at: 0 },
+  { do: "pass", minutes: 10 },
+  { do: "approve", who: "user:bo@test", at: 0, narrow: undefined },
+  { do: "pass", minutes: 5 },
+  { do: "approve", who: "user:ana@test", at: 0, narrow: undefined },
+  { do: "extend", who: "user:sam@test", at: 0, by: 10 },
+];
 const opening: fc.Arbitrary<Step[]> = fc.oneof(
   { weight: 3, arbitrary: fc.array(asking, { minLength: 2, maxLength: 3 }) },
   { weight: 1, arbitrary: fc.constant(extending) },
   { weight: 1, arbitrary: fc.constant(extending.slice(0, 1).concat(extending.slice(0, 4))) },
+  { weight: 2, arbitrary: fc.nat({ max: escalating.length }).map((length) => escalating.slice(0, length)) },
 );
 const steps: fc.Arbitrary<Step[]> = fc
   .tuple(opening, fc.array(step, { minLength: 5, maxLength: 50, size: "max" }))
@@ -90,6 +101,7 @@ after(() => {
     "holdTaken",
     "holdReleased",
     "voteCast",
+    "stageEscalated",
     "extensionRequested",
     "elevationExtended",
     "extensionClosed",
@@ -103,7 +115,7 @@ after(() => {
 });
 
 function play(step: Step, world: World, model: Model): void {
-  const before = new Map([...world.states].map(([id, state]) => [id, ms(state.windowEnd)]));
+  const before = new Map(world.states);
   const entriesBefore = world.entries.length;
   const outcome = act(step, world, model);
   for (const entry of world.entries.slice(entriesBefore)) happened.add(entry.event.case ?? "");
@@ -113,10 +125,13 @@ function play(step: Step, world: World, model: Model): void {
     assert.ok(one, `the model has no ${id}`);
     permitsOnlyInTheWindow(state, one, world, model);
     if (outcome?.state?.id === id || step.do === "pass") sameAs(state, model.settled(one));
-    endMovesOnlyByExtension(id, before.get(id), state, world, entriesBefore);
+    windowMovesOnlyByExtension(id, before.get(id), state, world, entriesBefore);
     approvedOnlyByQuorum(id, one, world);
+    escalatedOnceAndInTime(id, world);
+    deniedOnlyByAVote(id, state, world);
     reached.add(stateName(state.state));
   }
+  if (step.do === "pass") permitsWhileAnyWindowIsOpen(world, model);
 }
 
 function act(step: Step, world: World, model: Model): Outcome | undefined {
@@ -195,6 +210,8 @@ function sameAs(state: Elevation, one: Modelled): void {
   }
   assert.equal(ms(state.extensionEnd), one.extension === undefined ? undefined : START + one.extension * MINUTE);
   if (!isOpen(one)) assert.equal(ms(state.endTime), START + one.finishedAt * MINUTE);
+  const escalated = state.stages.flatMap((stage, place) => (stage.escalatedTo.length > 0 ? [place] : []));
+  assert.deepEqual(escalated, one.escalated.toSorted((a, b) => a - b));
 }
 
 /** A guard that holds this state, however late the entry of time comes, permits inside the window only. */
@@ -215,8 +232,62 @@ function permitsOnlyInTheWindow(state: Elevation, one: Modelled, world: World, m
   if (written === ElevationState.ACTIVE && phase === "ACTIVE") assert.ok(decision.permit, "refused inside the window");
 }
 
-function endMovesOnlyByExtension(id: string, before: number | undefined, state: Elevation, world: World, from: number): void {
-  if (before === undefined || before === ms(state.windowEnd)) return;
+/** With all that a requester has: no end of one window cuts another short. */
+function permitsWhileAnyWindowIsOpen(world: World, model: Model): void {
+  for (const requester of new Set(model.all.map((one) => one.requester))) {
+    const candidates = [...world.states.values()].map((state) => clone(ElevationSchema, state));
+    for (const [index, held] of candidates.entries()) if (held.requester) held.requester.name = model.all[index]?.requester ?? "";
+    for (const method of [METHOD, PAYOUT]) {
+      const own = candidates.filter((held) => held.requester?.name === requester);
+      const facts = { method, principal: world.facts(requester), candidates: own, nowMs: world.nowMs, errorMs: 0 };
+      const decision = evaluate(world.policy, facts);
+      const covered = model.all.some((one, index) => {
+        const { methods } = world.state(`elv_${index + 1}`);
+        return one.requester === requester && methods.includes(method) && model.settled(one).phase === "ACTIVE";
+      });
+      if (covered) assert.ok(decision.permit && !decision.needsStart, `${requester} has an open window for ${method}`);
+      else assert.ok(!decision.permit || decision.needsStart, `${requester} has no open window for ${method}`);
+    }
+  }
+}
+
+/** Once for each stage, by the authority itself, not before its time, and never for what is over. */
+function escalatedOnceAndInTime(id: string, world: World): void {
+  const entries = world.entries.filter((entry) => entry.elevation === id);
+  const stages: number[] = [];
+  for (const [place, { event, time, actor }] of entries.entries()) {
+    if (event.case !== "stageEscalated") continue;
+    const { stage } = event.value;
+    assert.ok(!stages.includes(stage), `stage ${stage} of ${id} was escalated twice`);
+    stages.push(stage);
+    assert.equal(actor, "");
+    const after = ENTITLEMENTS.slow.stages[stage]?.later?.after ?? Number.POSITIVE_INFINITY;
+    const opened = entries.slice(0, place).findLast((entry) => opensStage(entry.event, stage));
+    assert.ok((ms(time) ?? 0) - (ms(opened?.time) ?? 0) >= after * MINUTE, `stage ${stage} of ${id} was escalated too early`);
+    const over = entries
+      .slice(0, place)
+      .find((entry) => /^elevation(Denied|Lapsed|Expired|Ended|Revoked|Withdrawn)$/.test(entry.event.case ?? ""));
+    assert.equal(over, undefined, `${id} was over`);
+  }
+}
+
+function opensStage(event: World["entries"][number]["event"], stage: number): boolean {
+  if (stage === 0) return event.case === "elevationRequested" || event.case === "extensionRequested";
+  return event.case === "voteCast" && event.value.stage === stage - 1;
+}
+
+/** Silence is no answer: what lapsed was denied by nobody. */
+function deniedOnlyByAVote(id: string, state: Elevation, world: World): void {
+  const own = world.entries.filter((entry) => entry.elevation === id);
+  const no = own.some(({ event }) => event.case === "voteCast" && event.value.kind === VoteKind.DENY && !event.value.extension);
+  assert.equal(state.state === ElevationState.DENIED, no, `${id} is ${stateName(state.state)}`);
+  if (state.state === ElevationState.LAPSED) assert.equal(state.endedBy, undefined);
+}
+
+function windowMovesOnlyByExtension(id: string, before: Elevation | undefined, state: Elevation, world: World, from: number): void {
+  if (before?.windowStart === undefined) return;
+  assert.equal(ms(state.windowStart), ms(before.windowStart), `the window of ${id} was started again`);
+  if (ms(before.windowEnd) === ms(state.windowEnd)) return;
   const extended = world.entries.slice(from).some((entry) => entry.elevation === id && entry.event.case === "elevationExtended");
   assert.ok(extended, `the end of ${id} moved without an extension`);
 }
@@ -234,7 +305,8 @@ function approvedOnlyByQuorum(id: string, one: Modelled, world: World): void {
     if (event.case !== "voteCast" || event.value.kind !== VoteKind.APPROVE) continue;
     const name = actor.replace("prn_", "");
     assert.notEqual(name, one.requester);
-    assert.ok(rule.stages[event.value.stage]?.people.includes(name), `${name} may not vote in stage ${event.value.stage}`);
+    const { people = [], later } = rule.stages[event.value.stage] ?? {};
+    assert.ok(people.includes(name) || later?.people.includes(name), `${name} may not vote in stage ${event.value.stage}`);
     seats[event.value.stage]?.add(name);
   }
   for (const [stage, people] of seats.entries())

@@ -1,7 +1,7 @@
 // Asking: what may be asked for, whether it can be approved at all, and whether the same question is open already.
 // Never takes a vote. What is frozen here stays, whatever the policy becomes; the policy can only narrow it.
 
-import { type CompiledPolicy, type Entitlement, matchesAny, type PrincipalFacts, patternMatches, scheduleAllows } from "@brevet/policy";
+import { type CompiledPolicy, type Entitlement, matchesAny, type PrincipalFacts, patternMatches } from "@brevet/policy";
 import { GrpcCode, isMethodName, type PublicJwk, thumbprint } from "@brevet/protocol";
 import {
   type Elevation,
@@ -21,11 +21,12 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
-import { reach } from "./approvers.ts";
+import { askedOver, nobodyOf, reach } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
 import { tooManyHolds, tooManyOpen } from "./quota.ts";
 import { invalid, iso, refuse, span } from "./refusal.ts";
 import type { Actor, Background, Context, Question, Verdict } from "./rule.ts";
+import { outsideSchedule } from "./schedule.ts";
 import { settle } from "./settle.ts";
 import { started } from "./start.ts";
 import { type Checked, instantMs, payloadDigest, runName, sameBytes, spanMs, text } from "./terms.ts";
@@ -85,7 +86,7 @@ function open(
   // An automatic rule that fails approves nothing: people decide.
   const automatic = breakGlass === undefined && entitlement.automatic?.evaluate({ ...given, principal: actor.facts }) === "true";
   if (!automatic && !breakGlass) {
-    const reachable = reach(policy, entitlement, new Set([actor.facts.name, ...(actor.facts.initiator ? [actor.facts.initiator] : [])]));
+    const reachable = reach(policy, entitlement, askedOver(entitlement), nobodyOf(actor.facts));
     if (!reachable.ok)
       return refuse(reachable.reason, reachable.message, { metadata: { entitlement: entitlement.id, method: message.method } });
   }
@@ -102,8 +103,12 @@ function open(
     startWithin: durationFromMs(entitlement.startWithinMs),
     stages: breakGlass
       ? []
-      : entitlement.stages.map((stage) =>
-          create(StageOpenedSchema, { quorum: stage.quorum, approvers: stage.approvers.map((approver) => seal(approver)) }),
+      : entitlement.stages.map(({ quorum, approvers, escalate }) =>
+          create(StageOpenedSchema, {
+            quorum,
+            approvers: approvers.map((approver) => seal(approver)),
+            ...(escalate && { escalateAfter: durationFromMs(escalate.afterMs) }),
+          }),
         ),
     automatic,
     breakGlass: breakGlass !== undefined,
@@ -116,7 +121,10 @@ function open(
   if (entitlement.conditionSource !== "") asked.condition = seal(entitlement.conditionSource);
   if (message.run !== "") asked.run = seal(message.run);
   if (terms.startMs !== undefined) asked.startTime = timestampFromMs(terms.startMs);
-  if (breakGlass) asked.reviewWithin = durationFromMs(breakGlass.reviewWithinMs);
+  if (breakGlass) {
+    asked.reviewWithin = durationFromMs(breakGlass.reviewWithinMs);
+    asked.notified = breakGlass.notify.map((each) => seal(each));
+  }
   if (terms.payloadDigest.length > 0) {
     asked.payloadDigest = seal(terms.payloadDigest);
     asked.payload = seal(message.payload);
@@ -300,20 +308,14 @@ function barredNow(message: ElevationServiceRequestRequest, terms: Terms, backgr
   const full = tooManyOpen(message, background, context);
   if (full) return full;
   const metadata = { entitlement: entitlement.id, method: message.method };
-  if (entitlement.schedule) {
-    const atMs = terms.startMs ?? nowMs;
-    const { open: isOpen, opensAtMs } = scheduleAllows(entitlement.schedule, atMs);
-    if (!isOpen) {
-      const opens = opensAtMs === undefined ? ", and never opens" : `; it opens at ${iso(opensAtMs)}`;
-      return refuse("OUTSIDE_SCHEDULE", `${entitlement.id} is outside its schedule at ${iso(atMs)}${opens}`, {
-        metadata: { ...metadata, ...(opensAtMs === undefined ? {} : { opensAt: iso(opensAtMs) }) },
-        ...(opensAtMs === undefined || terms.startMs !== undefined ? {} : { retryDelayMs: opensAtMs - nowMs }),
-      });
-    }
-  }
+  const outside = outsideSchedule(entitlement, { atMs: terms.startMs ?? nowMs, nowMs, metadata });
+  if (outside) return { ok: false, denial: outside };
   const [unreviewed] = entitlement.breakGlass ? background.unreviewed : [];
   if (unreviewed) {
-    const what = `${unreviewed.id}, the last break-glass use of ${entitlement.id}, has not been reviewed; an approver or an admin has to, first`;
+    const byMs = unreviewed.reviewBy && timestampMs(unreviewed.reviewBy);
+    const overdue = byMs !== undefined && byMs <= nowMs ? `, overdue since ${iso(byMs)}` : "";
+    const who = entitlement.breakGlass?.notify.join(", ");
+    const what = `${unreviewed.id}, the last break-glass use of ${entitlement.id}, has not been reviewed${overdue}; ${who} or an admin has to, first`;
     return refuse("NOT_ELIGIBLE", what, { metadata: { ...metadata, elevation: unreviewed.id } });
   }
   for (const denied of background.denied) {

@@ -11,7 +11,7 @@ import {
 } from "@brevet/protocol/brevet/v1/elevation";
 import { clone } from "@bufbuild/protobuf";
 import type { View } from "../store/store.ts";
-import { countingVotes, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
+import { countingVotes, isNotified, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
 
 /** Who reads: the log's id, "" for somebody whom it never saw act, and what the elevation's audience knows. */
 export interface Reader {
@@ -29,7 +29,8 @@ export function mayRead(state: Elevation, reader: Reader, policy: CompiledPolicy
   if (hasRole(policy, "admin", reader.facts) || hasRole(policy, "auditor", reader.facts)) return true;
   // Who voted may see what became of it, also after leaving the group.
   if (reader.id !== "" && state.votes.some((vote) => vote.voter?.id === reader.id)) return true;
-  return mayVoteInSomeStage(policy.entitlement(state.entitlement), state, reader.facts);
+  const entitlement = policy.entitlement(state.entitlement);
+  return mayVoteInSomeStage(entitlement, state, reader.facts) || isNotified(entitlement, state, reader.facts);
 }
 
 /** Whether the reader may vote on it now. */
@@ -77,9 +78,12 @@ export async function revealToGuard(state: Elevation, texts: Texts): Promise<Ele
   delete shown.run;
   delete shown.payload;
   shown.votes = [];
+  shown.notified = [];
   for (const stage of shown.stages) {
     stage.approvers = [];
     stage.escalatedTo = [];
+    delete stage.escalateAfter;
+    delete stage.escalateTime;
   }
   await open([shown.condition], [shown.payloadDigest], texts);
   await fillNames([shown.requester, shown.initiator], texts);
@@ -102,6 +106,7 @@ async function fill(shown: Elevation, texts: Texts): Promise<Elevation> {
     shown.run,
     shown.endComment,
     shown.reviewComment,
+    ...shown.notified,
     ...shown.votes.map((vote) => vote.comment),
   ];
   for (const stage of shown.stages) sealed.push(...stage.approvers, ...stage.escalatedTo);

@@ -34,12 +34,13 @@ export function foresee(state: Elevation | undefined, events: readonly Event[], 
 /** Brings about what is due: the events of time alone, and the elevation after them. */
 export function settle(
   state: Elevation,
-  context: Pick<Context, "nowMs" | "revision" | "policy">,
+  context: Pick<Context, "nowMs" | "revision" | "policy" | "seal">,
 ): { readonly state: Elevation; readonly due: readonly Event[] } {
   const due: Event[] = [];
   let settled = state;
+  const given = { nowMs: context.nowMs, entitlement: context.policy?.entitlement(state.entitlement), seal: context.seal };
   for (;;) {
-    const event = dueEvent(settled, context.nowMs, context.policy?.entitlement(state.entitlement));
+    const event = dueEvent(settled, given);
     if (event === undefined) return { state: settled, due };
     const revision = context.revision + BigInt(due.length);
     settled = foresee(settled, [event], { id: state.id, audience: state.audience, actor: "", nowMs: context.nowMs, revision }) ?? settled;

@@ -1,10 +1,10 @@
 // Time's own writes: one timer on the earliest instant at which an elevation changes by itself, over all elevations.
 // Never decides late what should have been decided earlier: entries carry the instant, however late they are written.
 import type { Clock, Timer } from "@brevet/protocol";
-import { ElevationState, StartMode } from "@brevet/protocol/brevet/v1/elevation";
 import type { Log, LogTransaction } from "../log/log.ts";
 import { execute } from "./execute.ts";
 import { type CurrentPolicies, currentPolicy, PolicyBehind } from "./policies.ts";
+import { needsPolicy } from "./start.ts";
 
 /** What {@link ElevationTimer} stands on. */
 export interface ElevationTimerOptions {
@@ -63,9 +63,7 @@ export class ElevationTimer implements AsyncDisposable {
       const state = await tx.elevation(id);
       if (state === undefined) continue;
       try {
-        // What lapses or expires does so under any policy.
-        const starts = state.state === ElevationState.SCHEDULED && state.startMode === StartMode.AT_TIME;
-        const policy = starts ? await currentPolicy(tx, this.#options.policies, state.audience) : undefined;
+        const policy = needsPolicy(state, tx.nowMs) ? await currentPolicy(tx, this.#options.policies, state.audience) : undefined;
         const outcome = await execute(tx, { kind: "tick" }, state, { policy, facts: undefined, call: undefined, isWaiting: () => false });
         if (outcome.due.length > 0) moved += 1;
       } catch (error) {

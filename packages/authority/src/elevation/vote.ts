@@ -20,6 +20,7 @@ import type { Event } from "../log/draft.ts";
 import { countingVotes, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
 import { about, invalid, iso, type Refusal, refuse, span, whatBecameOf } from "./refusal.ts";
 import { happens, type Ruling, type Verdict } from "./rule.ts";
+import { neverStarts, outsideSchedule } from "./schedule.ts";
 import { started } from "./start.ts";
 import { sameBytes, spanMs, text } from "./terms.ts";
 
@@ -51,6 +52,8 @@ export function approve(message: ElevationServiceApproveRequest, state: Elevatio
   }
   const events: Event[] = [{ case: "voteCast", value: vote }];
   if (!completes(state)) return happens(...events);
+  const never = extension ? undefined : neverStarts(state, ruling.entitlement, ruling.nowMs);
+  if (never) return { ok: false, denial: never };
   if (extension) {
     if (state.extensionEnd)
       events.push({ case: "elevationExtended", value: create(ElevationExtendedSchema, { windowEnd: state.extensionEnd }) });
@@ -74,7 +77,7 @@ export function deny(message: ElevationServiceDenyRequest, state: Elevation, rul
     : happens(vote, { case: "extensionClosed", value: create(ExtensionClosedSchema, { cause: ExtensionCloseCause.DENIED }) });
 }
 
-/** The window's start, where approval brings it: a caller waits, or the time asked for has come. */
+/** The window's start, where approval brings it: a caller waits and the hours allow it, or the time asked for has come. */
 export function startsWithApproval(
   startTime: Timestamp | undefined,
   lengthMs: number,
@@ -84,7 +87,8 @@ export function startsWithApproval(
     const due = timestampMs(startTime) <= at.nowMs;
     return due ? [started(StartCause.TIME, at.nowMs, lengthMs, at.entitlement)] : [];
   }
-  return at.callerWaiting ? [started(StartCause.CALLER_WAITING, at.nowMs, lengthMs, at.entitlement)] : [];
+  if (!at.callerWaiting || outsideSchedule(at.entitlement, { atMs: at.nowMs, nowMs: at.nowMs, metadata: {} })) return [];
+  return [started(StartCause.CALLER_WAITING, at.nowMs, lengthMs, at.entitlement)];
 }
 
 function ballot(kind: VoteKind, comment: string, seenRevision: bigint, state: Elevation, ruling: Ruling): VoteCast {

@@ -170,6 +170,44 @@ test("an extension keeps the window until it is approved, and then moves its end
   assert.equal(world.state(id).stage, 2);
 });
 
+test("an extension asked for in the last millisecond counts, and at the end nothing is left to extend", () => {
+  const world = new World();
+  const pair = { method: METHOD, entitlement: "pair", reason: "INC-1" } as const;
+  const id = opened(world.request("user:rita@test", pair));
+  world.waiting.add(id);
+  approve(world, id);
+  world.pass(10 * MINUTE - 1);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(50) }));
+  assert.deepEqual(windowOf(world, id), [0, 60]);
+  const further = world.run("extend", "user:rita@test", id, { by: minutes(1) });
+  assert.equal(further.ok ? "" : further.denial.reason, "DURATION_TOO_LONG", "the whole window is 60 minutes from its first start");
+  world.pass(50 * MINUTE + 1);
+  const late = world.run("extend", "user:rita@test", id, { by: minutes(1) });
+  assert.equal(late.ok ? "" : late.denial.reason, "ALREADY_DECIDED");
+  assert.equal(world.state(id).state, ElevationState.EXPIRED);
+});
+
+test("the last vote for an extension moves the end in the window's last millisecond, and comes too late at its end", () => {
+  for (const lateMs of [0, 1]) {
+    const world = new World();
+    const id = opened(world.request("user:rita@test", REFUND));
+    world.waiting.add(id);
+    approve(world, id);
+    opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
+    opened(world.run("approve", "user:ana@test", id));
+    world.nowMs = START + 10 * MINUTE - 1 + lateMs;
+    const vote = world.run("approve", "user:bo@test", id);
+    if (lateMs === 0) {
+      assert.ok(vote.ok);
+      assert.deepEqual(windowOf(world, id), [0, 15]);
+    } else {
+      assert.equal(vote.ok ? "" : vote.denial.reason, "ALREADY_DECIDED");
+      assert.deepEqual(world.events(id).slice(-1), ["elevationExpired"]);
+      assert.equal(world.state(id).extensionEnd, undefined);
+    }
+  }
+});
+
 test("a denied extension leaves the window as it is", () => {
   const world = new World();
   const id = opened(world.request("user:rita@test", REFUND));
@@ -205,6 +243,28 @@ test("break-glass is active at once, and its review is recorded once", () => {
   const again = world.run("review", "user:admin@test", id, { comment: "again" });
   assert.equal(again.ok ? "" : again.denial.reason, "ALREADY_DECIDED");
   assert.ok(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }).ok);
+});
+
+test("who is told of a break-glass use is in its record, and may review it; others may not", () => {
+  const world = new World();
+  const id = opened(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }));
+  assert.deepEqual(
+    world.state(id).notified.map(({ commitment }) => world.text(commitment)),
+    ["group:leads"],
+  );
+  const stranger = world.run("review", "user:ana@test", id, { comment: "seen" });
+  assert.equal(stranger.ok ? "" : stranger.denial.reason, "NOT_AN_APPROVER");
+  assert.match(stranger.ok ? "" : stranger.denial.message, /group:leads/);
+  opened(world.run("review", "user:cy@test", id, { comment: "seen" }));
+});
+
+test("an overdue review keeps the glass from being broken again, and the refusal says since when", () => {
+  const world = new World();
+  opened(world.request("user:sre@test", { method: PAYOUT, breakGlass: true }));
+  world.pass(24 * 60 * MINUTE);
+  const again = world.request("user:sre@test", { method: PAYOUT, breakGlass: true });
+  assert.equal(again.ok ? "" : again.denial.reason, "NOT_ELIGIBLE");
+  assert.match(again.ok ? "" : again.denial.message, /not been reviewed, overdue since 2026-01-06T09:00:00Z; group:leads or an admin/);
 });
 
 test("what the policy approves by itself takes nobody's vote, and counts no person", () => {

@@ -24,9 +24,10 @@ import { create } from "@bufbuild/protobuf";
 import { durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { grantEndMs } from "../issuer/grants.ts";
 import type { Event } from "../log/draft.ts";
-import { reach } from "./approvers.ts";
-import { about, invalid, iso, refuse, refuseState, span, stateName, whatBecameOf } from "./refusal.ts";
+import { askedOverAgain, nobodyOf, reach } from "./approvers.ts";
+import { about, invalid, iso, type Refusal, type RefusalDetail, refuse, refuseState, span, stateName, whatBecameOf } from "./refusal.ts";
 import { type GrantTerms, happens, nothing, type Ruling, type Verdict } from "./rule.ts";
+import { outsideSchedule } from "./schedule.ts";
 import { started } from "./start.ts";
 import { sameBytes, spanMs, text } from "./terms.ts";
 
@@ -49,6 +50,10 @@ export function start(message: ElevationServiceStartRequest, state: Elevation, r
   const events: Event[] = [];
   if (state.state === ElevationState.SCHEDULED) {
     if (state.startMode === StartMode.AT_TIME) return notActive(state, ruling);
+    const outside = outsideSchedule(entitlement, { atMs: nowMs, nowMs, metadata: about(state) });
+    // To a guard's caller it is approved and has not started.
+    if (outside && guard) return refuseState(state, "ELEVATION_SCHEDULED", outside.message, retryOf(outside));
+    if (outside) return { ok: false, denial: outside };
     const cause = guard ? StartCause.USE : StartCause.REQUESTER;
     events.push(started(cause, nowMs, state.duration ? durationMs(state.duration) : 0, entitlement));
   } else if (state.state !== ElevationState.ACTIVE) {
@@ -91,6 +96,8 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
     const maxSeconds = `${never ? 0 : Math.max(0, lastMs - endMs) / 1000}`;
     return refuse("DURATION_TOO_LONG", message, { metadata: { ...about(state), maxSeconds } });
   }
+  const outside = outsideSchedule(entitlement, { atMs: ruling.nowMs, nowMs: ruling.nowMs, metadata: about(state) });
+  if (outside) return { ok: false, denial: outside };
   const windowEnd = timestampFromMs(endMs + by.value);
   if (state.extensionEnd && timestampMs(state.extensionEnd) === endMs + by.value) return nothing;
   const asked = create(ExtensionRequestedSchema, { windowEnd });
@@ -101,9 +108,13 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
     events.push({ case: "elevationExtended", value: create(ElevationExtendedSchema, { windowEnd }) });
     return happens(...events);
   }
-  const reachable = reach(policy, entitlement, new Set([actor.facts.name, ...(actor.facts.initiator ? [actor.facts.initiator] : [])]));
+  const reachable = reach(policy, entitlement, askedOverAgain(entitlement, state), nobodyOf(actor.facts));
   if (!reachable.ok) return refuse(reachable.reason, reachable.message, { metadata: about(state) });
   return happens(...events);
+}
+
+function retryOf({ retryDelayMs }: Refusal): RefusalDetail {
+  return retryDelayMs === undefined ? {} : { retryDelayMs };
 }
 
 /** Hands it back: one hold, or all; the last ends it. */

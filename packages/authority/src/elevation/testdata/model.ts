@@ -22,6 +22,10 @@ export interface Modelled {
   holds: number;
   ballots: { who: string; stage: number }[];
   extension: number | undefined;
+  /** When the stage that votes now opened. */
+  opened: number;
+  /** Stages in which others were asked too. */
+  escalated: number[];
   reviewed: boolean;
 }
 
@@ -36,10 +40,26 @@ export class Model {
   /** The elevation as time has left it. */
   settled(one: Modelled): Modelled {
     if (one.phase === "PENDING" && this.now >= one.pendingUntil) this.#finish(one, "LAPSED", one.pendingUntil);
+    this.#escalate(one);
     if (one.phase === "SCHEDULED" && one.startAt !== undefined && this.now >= one.startAt) this.#activate(one, one.startAt);
     if (one.phase === "SCHEDULED" && one.startAt === undefined && this.now >= one.startBy) this.#finish(one, "LAPSED", one.startBy);
     if (one.phase === "ACTIVE" && this.now >= one.end) this.#finish(one, "EXPIRED", one.end);
     return one;
+  }
+
+  /** The stage that votes count for now; undefined where none do. */
+  openStage(one: Modelled): number | undefined {
+    if (one.phase !== "PENDING" && one.extension === undefined) return undefined;
+    const stages = ENTITLEMENTS[one.entitlement].stages;
+    return stages.findIndex((rule, at) => one.ballots.filter((ballot) => ballot.stage === at).length < rule.quorum);
+  }
+
+  /** Whom the stage that nobody answered in time is put to as well: once, and not when it is too late anyhow. */
+  #escalate(one: Modelled): void {
+    const stage = this.openStage(one);
+    const later = stage === undefined ? undefined : ENTITLEMENTS[one.entitlement].stages[stage]?.later;
+    if (stage === undefined || later === undefined || one.escalated.includes(stage) || this.now < one.opened + later.after) return;
+    if (one.phase === "PENDING" || this.now < one.end) one.escalated.push(stage);
   }
 
   /** The index of the elevation that was opened or found; undefined where it is refused. */
@@ -79,6 +99,8 @@ export class Model {
       holds: 1,
       ballots: [],
       extension: undefined,
+      opened: this.now,
+      escalated: [],
       reviewed: false,
     };
     this.all.push(one);
@@ -89,12 +111,12 @@ export class Model {
 
   vote(index: number, who: string, way: "approve" | "deny", narrow?: number): boolean {
     const one = this.#at(index);
-    const deciding = one.phase === "PENDING" || one.extension !== undefined;
+    const stage = this.openStage(one);
     const own = who === one.requester || who === one.initiator;
-    if (own || !deciding || one.ballots.some((ballot) => ballot.who === who)) return false;
+    if (own || stage === undefined || one.ballots.some((ballot) => ballot.who === who)) return false;
     const stages = ENTITLEMENTS[one.entitlement].stages;
-    const stage = stages.findIndex((rule, at) => one.ballots.filter((ballot) => ballot.stage === at).length < rule.quorum);
-    if (!stages[stage]?.people.includes(who)) return false;
+    const { people = [], later } = stages[stage] ?? {};
+    if (!people.includes(who) && !(one.escalated.includes(stage) && later?.people.includes(who))) return false;
     if (way === "deny") {
       if (one.extension === undefined) this.#finish(one, "DENIED", this.now);
       this.#dropExtension(one);
@@ -103,6 +125,7 @@ export class Model {
     if (narrow !== undefined && (one.extension !== undefined || narrow > one.length)) return false;
     one.length = Math.min(one.length, narrow ?? one.length);
     one.ballots.push({ who, stage });
+    if (this.openStage(one) !== stage) one.opened = this.now;
     if (one.ballots.length < stages.reduce((sum, rule) => sum + rule.quorum, 0)) return true;
     if (one.extension === undefined) this.#approve(one, this.waiting.has(index));
     else one.end = one.extension;
@@ -134,7 +157,9 @@ export class Model {
 
   revoke(index: number, who: string): boolean {
     const one = this.#at(index);
-    const approver = ENTITLEMENTS[one.entitlement].stages.some((stage) => stage.people.includes(who));
+    const approver = ENTITLEMENTS[one.entitlement].stages.some(
+      ({ people, later }, at) => people.includes(who) || (one.escalated.includes(at) && later?.people.includes(who)),
+    );
     if (who !== one.requester && who !== "user:admin@test" && !approver) return false;
     if (one.phase === "REVOKED") return true;
     if (!isOpen(one)) return false;
@@ -148,6 +173,7 @@ export class Model {
     if (who !== one.requester || one.phase !== "ACTIVE" || extend === undefined || one.end + by > one.start + extend.max) return false;
     if (one.extension === one.end + by) return true;
     one.ballots = [];
+    one.opened = this.now;
     if (extend.approval === "none" || AUTOMATIC.includes(who)) {
       one.end += by;
       one.extension = undefined;
@@ -159,7 +185,7 @@ export class Model {
 
   review(index: number, who: string): boolean {
     const one = this.#at(index);
-    if (!ENTITLEMENTS[one.entitlement].glass || who !== "user:admin@test" || one.reviewed) return false;
+    if (who === one.requester || !ENTITLEMENTS[one.entitlement].reviewers?.includes(who) || one.reviewed) return false;
     one.reviewed = true;
     return true;
   }

@@ -86,6 +86,19 @@ entitlements:
     cooldown: 20m
     reason: { required: true, pattern: "^[A-Z]+-[0-9]+" }
     approval: { stages: [{ approvers: ["group:oncall", "group:leads"], quorum: 2 }] }
+  slow:
+    description: Others are asked when nobody answers
+    methods: [${METHOD}]
+    requesters: ["user:rita@test", "user:sam@test"]
+    duration: { default: 10m, max: 20m }
+    pending: 30m
+    startWithin: 15m
+    extend: { max: 40m, approval: same }
+    cooldown: 5m
+    approval:
+      stages:
+        - { approvers: ["user:ana@test"], quorum: 1, escalate: { after: 10m, to: ["group:leads"] } }
+        - { approvers: ["user:cy@test"], quorum: 1, escalate: { after: 5m, to: ["user:ana@test", "user:bo@test"] } }
   migrate:
     description: One exact request
     methods: [${MIGRATE}, ${PAYOUT}]
