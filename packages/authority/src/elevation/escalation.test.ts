@@ -147,12 +147,14 @@ test("the authority escalates by itself, once, also after restarts, and those wh
       id = granted(await authority.request("user:rita@test", SLOW)).elevation.id;
       assert.equal((await authority.readable.get(authority.caller("user:bo@test"), id)).ok, false, "not asked yet");
       await settled(clock, START + 10 * MINUTE);
+      assert.equal(await timer.tick(), 0);
     }
     clock.turn(6 * MINUTE);
     {
       await using authority = await TestAuthority.start(directory, clock);
       await using timer = timerOf(authority);
       await settled(clock, START + 10 * MINUTE);
+      assert.equal(await timer.tick(), 0);
       clock.turn(4 * MINUTE);
       await settled(clock, START + 30 * MINUTE);
       assert.deepEqual(await eventsOf(authority, id), ["elevationRequested", "stageEscalated"]);

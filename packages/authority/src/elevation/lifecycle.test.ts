@@ -211,7 +211,10 @@ function sameAs(state: Elevation, one: Modelled): void {
   assert.equal(ms(state.extensionEnd), one.extension === undefined ? undefined : START + one.extension * MINUTE);
   if (!isOpen(one)) assert.equal(ms(state.endTime), START + one.finishedAt * MINUTE);
   const escalated = state.stages.flatMap((stage, place) => (stage.escalatedTo.length > 0 ? [place] : []));
-  assert.deepEqual(escalated, one.escalated.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    escalated,
+    one.escalated.toSorted((a, b) => a - b),
+  );
 }
 
 /** A guard that holds this state, however late the entry of time comes, permits inside the window only. */
