@@ -55,7 +55,8 @@ answer(async (question: ServerQuestion): Promise<ServerAnswer> => {
 async function interceptors(question: ServerQuestion & { kind: "start" }): Promise<ServerInterceptor[]> {
   if (question.form === "plain") return [];
   if (question.form === "jose") return [verifyEveryCall(question.jwks)];
-  const guarded = guard({ authority: question.authority, audience: AUDIENCE, identity: fromFile(question.identityFile) });
+  const logger = { info: () => {}, warn: () => {}, error: console.error };
+  const guarded = guard({ authority: question.authority, audience: AUDIENCE, identity: fromFile(question.identityFile), logger });
   await guarded.ready();
   return [guarded.interceptor];
 }

@@ -10,7 +10,10 @@ export const AUDIENCE = "bench";
 /** The protected method. */
 export const METHOD = "bench.v1.Bench/Call";
 
-/** A policy in which group:callers may be elevated to {@link METHOD} by group:approvers. */
+/** Another, that answers with a stream. */
+export const STREAM = "bench.v1.Bench/Watch";
+
+/** A policy in which group:callers may be elevated to {@link METHOD} and {@link STREAM} by group:approvers. */
 export function policyText(): string {
   return `
 apiVersion: brevet.dev/v1
@@ -25,9 +28,15 @@ services:
     default: authenticated
     methods:
       Call: { access: elevated }
+      Watch: { access: elevated }
 entitlements:
   caller:
     methods: [${METHOD}]
+    requesters: ["group:callers"]
+    duration: { default: 1h, max: 2h }
+    approval: { stages: [{ approvers: ["group:approvers"], quorum: 1 }] }
+  watcher:
+    methods: [${STREAM}]
     requesters: ["group:callers"]
     duration: { default: 1h, max: 2h }
     approval: { stages: [{ approvers: ["group:approvers"], quorum: 1 }] }

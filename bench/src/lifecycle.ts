@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { newId } from "@brevet/protocol";
+import type { AuthorityAnswer, AuthorityQuestion } from "./authority.ts";
 import type { Effort } from "./effort.ts";
 import { AUDIENCE, clientFor, METHOD } from "./elevated.ts";
 import { markdown, percentile, shown, spread } from "./figures.ts";
-import type { LifecycleAnswer, LifecycleQuestion } from "./lifecycle-authority.ts";
 import { Worker } from "./process.ts";
 
 /** Measures. Answers with Markdown. */
@@ -17,8 +17,11 @@ export async function measureLifecycle({ smoke }: Effort): Promise<string> {
   const seconds = smoke ? 0.2 : 2;
   const data = await mkdtemp(join(tmpdir(), "brevet-bench-"));
   try {
-    await using worker = new Worker("./lifecycle-authority.ts");
-    const { url, requester, approver } = await worker.ask<LifecycleAnswer>({ data: join(data, "authority") } satisfies LifecycleQuestion);
+    await using worker = new Worker("./authority.ts");
+    const { url, requester, approver } = await worker.ask<AuthorityAnswer>({
+      kind: "start",
+      data: join(data, "authority"),
+    } satisfies AuthorityQuestion);
     const asking = clientFor(url, requester);
     const approving = clientFor(url, approver);
     const life = async (): Promise<number> => {

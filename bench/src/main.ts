@@ -1,13 +1,17 @@
 // Reproduces the published figures: `npm run bench [-- NAME…] [--smoke]`. Smoke runs each for a moment, to see that it runs.
+import { measureApproval } from "./approval.ts";
 import { measureCall } from "./call.ts";
 import { measureDecision } from "./decision.ts";
 import type { Effort } from "./effort.ts";
 import { measureLifecycle } from "./lifecycle.ts";
+import { measureRevoke } from "./revoke.ts";
 
 const benches: Readonly<Record<string, (effort: Effort) => Promise<string>>> = {
   call: measureCall,
   decision: measureDecision,
   lifecycle: measureLifecycle,
+  approval: measureApproval,
+  revoke: measureRevoke,
 };
 
 const words = process.argv.slice(2);
