@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { compileClaims } from "../condition/claims.ts";
 import { type Condition, compileCondition } from "../condition/condition.ts";
-import { type Descriptors, requestTypeOf } from "../descriptors/descriptors.ts";
+import { type Descriptors, methodKindOf, requestTypeOf } from "../descriptors/descriptors.ts";
 import type { IssuerDocument, PolicyDocument } from "../document/document.ts";
 import { durationMs } from "../document/duration.ts";
 import type { CompiledPolicy, Entitlement, IssuerRule } from "./compiled.ts";
@@ -44,6 +44,7 @@ export function compilePolicy(document: PolicyDocument, text: string, descriptor
     entitlement: (id: string) => entitlements.get(id),
     entitlementsFor: byMethod(entitlements.values()),
     requestType: (method: string) => requestTypeOf(descriptors, method),
+    methodKind: (method: string) => methodKindOf(descriptors, method),
     conditionFor: conditionCache(descriptors),
   });
 }

@@ -1,6 +1,6 @@
 // The compiled policy: what guards, authority and command line ask. Frozen once made, and free of any clock.
 // Never says how it was written: findings are in check/, the document as written in `document`.
-import type { DescMessage } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod } from "@bufbuild/protobuf";
 import type { ClaimExpression } from "../condition/claims.ts";
 import type { Condition } from "../condition/condition.ts";
 import type { Access, PolicyDocument } from "../document/document.ts";
@@ -32,6 +32,8 @@ export interface CompiledPolicy {
   entitlementsFor(method: string): readonly Entitlement[];
   /** The message that a method takes; undefined without descriptors or for an unknown method. */
   requestType(method: string): DescMessage | undefined;
+  /** How many messages a method takes and answers; undefined without descriptors or for an unknown method. */
+  methodKind(method: string): DescMethod["methodKind"] | undefined;
   /**
    * A condition compiled for calls of one method, cached by source and request type: for the conditions that are frozen in
    * elevations. A text that does not pass the checker is an error, every time.

@@ -49,3 +49,15 @@ function descriptorsOf(registry: FileRegistry): Descriptors {
 export function requestTypeOf(descriptors: Descriptors | undefined, method: string): DescMessage | undefined {
   return descriptors?.method(method)?.input;
 }
+
+/** Methods that every policy knows, with descriptors or without. */
+const GIVEN_KINDS: Readonly<Record<string, DescMethod["methodKind"]>> = {
+  "grpc.health.v1.Health/Check": "unary",
+  "grpc.health.v1.Health/List": "unary",
+  "grpc.health.v1.Health/Watch": "server_streaming",
+};
+
+/** How many messages a method takes and answers; undefined without descriptors or for an unknown method. */
+export function methodKindOf(descriptors: Descriptors | undefined, method: string): DescMethod["methodKind"] | undefined {
+  return descriptors?.method(method)?.methodKind ?? GIVEN_KINDS[method];
+}
