@@ -19,11 +19,20 @@ export interface IncomingCall extends Omit<GuardedCall, "request"> {
 
 /** What a form does with a call when it is told to. Each may throw: the call is refused, or ended, then. */
 export interface CallPort {
-  /** Reads one request message ahead of the handler, and brings it to {@link EnforcedCall.request}. False: this form cannot read this call's requests. */
+  /**
+   * The bytes of request messages are needed from here on, and the first is to be read ahead of the handler and brought to
+   * {@link EnforcedCall.request}. False: this form cannot read this call's requests.
+   */
   readAhead(): boolean;
   /** Lets the call through: the metadata, without what a guard takes, then what was held of messages. At most once. */
   permit(): void;
-  /** Ends the call with this status, at once, whatever it was about to send or receive. Before `permit` nothing was sent: Trailers-Only. */
+  /** Instead of the handler: answers a call that takes and gives one message with this one, and OK. False: this form cannot. */
+  answer(message: Uint8Array): boolean;
+  /**
+   * Ends the call with this status, at once, whatever it was about to send or receive, and tells the service that it was cancelled.
+   * Before `permit` nothing was sent: Trailers-Only. After it the response's initial metadata goes ahead, empty if the service has sent
+   * none: the caller has to see that the service had the call, and not to try again by itself.
+   */
   refuse(status: EncodedStatus): void;
 }
 
@@ -52,6 +61,10 @@ const NO_REQUEST: EncodedStatus = {
   pushback: undefined,
 };
 
+const HEALTH_CHECK = "grpc.health.v1.Health/Check";
+/** `grpc.health.v1.HealthCheckResponse` with status NOT_SERVING. */
+const NOT_SERVING = Uint8Array.of(0x08, 0x02);
+
 /** `held`: not decided. `reading`: its first request has to be seen. `live`: let through. `over`: refused, or ended. */
 type Phase = "held" | "reading" | "live" | "over";
 
@@ -78,15 +91,19 @@ export class EnforcedCall {
 
   /** Decides. */
   begin(): void {
+    if (this.#answersHealth()) return;
     this.#decide(undefined);
   }
 
-  /** Whether the bytes of request messages are needed from here on. */
+  /** Whether the bytes of the next request message are needed; once true, of all that follow. */
   get reads(): boolean {
     return this.#phase === "reading";
   }
 
-  /** A request message came; `deliver` hands it on, later or never. `bytes`: after decompression, exactly as received; undefined: not to be had. */
+  /**
+   * A request message came; `deliver` hands it on: at once, later or never, and in the order of the messages. A form reads no further one
+   * until then. `bytes`: after decompression, exactly as received, wherever {@link reads} says so; undefined: not to be had.
+   */
   request(bytes: Uint8Array | undefined, deliver: () => void): void {
     if (this.#phase === "over") return;
     if (this.#phase !== "reading") return deliver();
@@ -100,7 +117,12 @@ export class EnforcedCall {
     }
   }
 
-  /** The caller sends no more; `deliver` hands that on. */
+  /** A response message came, to be brought here where either side streams; `deliver` hands it on, or is never called. */
+  response(deliver: () => void): void {
+    if (this.#phase !== "over") deliver();
+  }
+
+  /** The caller sends no more; `deliver` hands that on, after all messages. */
   halfClose(deliver: () => void): void {
     if (this.#phase === "over") return;
     if (this.#phase !== "reading") return deliver();
@@ -152,6 +174,18 @@ export class EnforcedCall {
   }
 
   #wanted: GuardPermit["principal"];
+
+  /** While there is no policy, nobody may call: the service that stands behind does not know that, and would say it serves. */
+  #answersHealth(): boolean {
+    try {
+      if (this.#call.method !== HEALTH_CHECK || this.#means.decider.knowledge?.policy !== undefined) return false;
+      if (!this.#port.answer(NOT_SERVING)) return false;
+      this.#phase = "over";
+    } catch (error) {
+      this.fault(error);
+    }
+    return true;
+  }
 
   #decide(request: Uint8Array | undefined): void {
     try {

@@ -21,7 +21,7 @@ import type { Enforcement } from "../enforcement/enforcement.ts";
 import { traceIdOf } from "../enforcement/record.ts";
 import { certificateOf } from "./certificate.ts";
 import { type SentStatus, statusObject } from "./denied.ts";
-import { repeatedAuthorization, takeBytes } from "./wire.ts";
+import { answerBytes, repeatedAuthorization, takeBytes } from "./wire.ts";
 
 type Definition = ServerMethodDefinition<unknown, unknown>;
 
@@ -59,6 +59,7 @@ class GrpcCall implements CallPort {
   #enforced: EnforcedCall | undefined;
   #metadata: Metadata | undefined;
   #release: ((metadata: Metadata) => void) | undefined;
+  #permitted = false;
   #takeBytes: (() => Uint8Array | undefined) | undefined;
 
   constructor(enforcement: Enforcement, definition: Definition, call: ServerInterceptingCallInterface) {
@@ -73,6 +74,9 @@ class GrpcCall implements CallPort {
           onReceiveHalfClose: (release) => this.#enforced?.halfClose(release),
           onCancel: () => this.#enforced?.ended(GrpcCode.CANCELLED),
         }),
+      ...(definition.requestStream || definition.responseStream
+        ? { sendMessage: (message: unknown, next: (message: unknown) => void) => this.#enforced?.response(() => next(message)) }
+        : undefined),
       sendStatus: (sent, next) => next(this.#onStatus(sent)),
     });
   }
@@ -85,11 +89,18 @@ class GrpcCall implements CallPort {
   }
 
   permit(): void {
+    this.#permitted = true;
     this.#release?.(this.#stripped());
+  }
+
+  answer(message: Uint8Array): boolean {
+    return answerBytes(this.#call, message);
   }
 
   /** Straight to the network. */
   refuse(status: EncodedStatus): void {
+    // Of no effect where the handler has sent its own.
+    if (this.#permitted) this.#call.sendMetadata(new Metadata());
     this.#call.sendStatus(statusObject(status));
   }
 

@@ -2,7 +2,7 @@
 // Owns the only look behind that interface, each checked at run time: what is not found is said, and the guard fails closed.
 import { subscribe } from "node:diagnostics_channel";
 import { EventEmitter } from "node:events";
-import type { ServerInterceptingCallInterface } from "@grpc/grpc-js";
+import { type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 
 type Deserialize = (bytes: Buffer) => unknown;
 
@@ -29,6 +29,19 @@ export function takeBytes(call: ServerInterceptingCallInterface): (() => Uint8Ar
     },
   });
   return Reflect.set(call, "handler", taking) && Reflect.get(call, "handler") === taking ? () => taken.shift() : undefined;
+}
+
+/**
+ * Answers a unary call with one message, given as its bytes, and OK. False where that cannot be had. A call serialises what it sends by its
+ * `handler`, for messages of a library that the guard does not know: that is put behind one which takes bytes, for this call alone.
+ */
+export function answerBytes(call: ServerInterceptingCallInterface, message: Uint8Array): boolean {
+  const handler: unknown = Reflect.get(call, "handler");
+  if (typeof handler !== "object" || handler === null || !("serialize" in handler)) return false;
+  const plain: object = Object.create(handler, { serialize: { value: (bytes: Uint8Array) => Buffer.from(bytes) } });
+  if (!Reflect.set(call, "handler", plain)) return false;
+  call.sendMessage(message, () => call.sendStatus({ code: status.OK, details: "OK" }));
+  return true;
 }
 
 /** What stays the same for all calls of one connection; undefined where it cannot be had. */
