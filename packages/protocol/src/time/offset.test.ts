@@ -65,6 +65,70 @@ test("a sample that contradicts the others replaces them: the machine slept, or 
   assert.ok(estimate && Math.abs(estimate.authorityMs - 3_601_200) <= estimate.errorMs);
 });
 
+test("a clock that runs wrong, by up to a fifth, is wrong only until it shows: from then on the error covers what it does", () => {
+  fc.assert(
+    fc.property(
+      fc.double({ min: -0.2, max: 0.2, noNaN: true }),
+      fc.array(
+        fc.record({ pauseMs: fc.double({ min: 400, max: 10_000, noNaN: true }), there: fc.double({ min: 0, max: 2, noNaN: true }) }),
+        {
+          minLength: 4,
+          maxLength: 40,
+        },
+      ),
+      (wrong, exchanges) => {
+        fc.pre(Math.abs(wrong) > 0.02);
+        const authorityAt = (localMs: number) => 1e12 + localMs * (1 + wrong);
+        const estimator = new OffsetEstimator();
+        let localMs = 1000;
+        exchanges.forEach(({ pauseMs, there }, i) => {
+          const t1 = localMs + pauseMs;
+          // At the latest just before the next sample.
+          if (i > 2) {
+            const estimate = estimator.estimate(t1);
+            assert.ok(estimate && Math.abs(estimate.authorityMs - authorityAt(t1)) <= estimate.errorMs + ROUNDING_MS);
+          }
+          estimator.sample(t1, Math.floor(authorityAt(t1 + there)), Math.floor(authorityAt(t1 + there)), t1 + 2 * there);
+          localMs = t1 + 2 * there;
+        });
+        assert.ok(estimator.unsure);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+test("after one step the clock is trusted as before within seconds, and the error covers it all the while", () => {
+  const stepMs = fc.oneof(fc.double({ min: 600, max: 1e8, noNaN: true }), fc.double({ min: -1e8, max: -600, noNaN: true }));
+  fc.assert(
+    fc.property(stepMs, fc.double({ min: 0, max: 10_000, noNaN: true }), (step, agoMs) => {
+      const estimator = new OffsetEstimator();
+      const exchange = (offsetMs: number, atMs: number) => estimator.sample(atMs, atMs + 1 + offsetMs, atMs + 1 + offsetMs, atMs + 2);
+      exchange(1e12, 1000);
+      exchange(1e12, 11_000);
+      const start = 21_000 + agoMs;
+      for (let atMs = start; atMs <= start + 60_000; atMs += 500) {
+        exchange(1e12 + step, atMs);
+        const estimate = estimator.estimate(atMs + 500);
+        assert.ok(estimate && Math.abs(estimate.authorityMs - (atMs + 500 + 1e12 + step)) <= estimate.errorMs + ROUNDING_MS);
+        if (atMs > start + 1000) assert.ok(estimate.errorMs < 10, `${estimate.errorMs}`);
+      }
+      assert.equal(estimator.unsure, false);
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("an estimate from elsewhere counts as a sample, and loosens with its age", () => {
+  const estimator = new OffsetEstimator({ resolutionMs: 0 });
+  estimator.seed({ authorityMs: 5000, errorMs: 40 }, 1000);
+  assert.deepEqual(estimator.estimate(1000), { authorityMs: 5000, errorMs: 40 });
+  assert.deepEqual(estimator.estimate(11_000), { authorityMs: 15_000, errorMs: 41 });
+  estimator.seed({ authorityMs: 5000, errorMs: Infinity }, 1000);
+  estimator.sample(20_000, 24_005, 24_005, 20_010);
+  assert.equal(estimator.estimate(20_010)?.errorMs, 5 + 0.001);
+});
+
 test("nothing is estimated before a sample, after a reset, or from an impossible exchange", () => {
   const estimator = new OffsetEstimator();
   assert.equal(estimator.estimate(0), undefined);

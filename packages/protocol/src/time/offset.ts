@@ -24,15 +24,26 @@ interface Sample {
 }
 
 const KEPT_SAMPLES = 8;
+/** A clock that stands still, or runs at twice its speed. */
+const WORST_DRIFT = 1;
 
-/** The offset between a local monotonic clock and the authority's wall clock: the best of the last 8 samples. All times in ms. */
+/**
+ * The offset between a local monotonic clock and the authority's wall clock: the best of the last 8 samples. All times in ms.
+ *
+ * Samples that contradict each other show a clock that stepped, or one that runs wrong; which of both, later ones tell. From then on the
+ * bound of the drift is what the samples do not rule out, until they rule out all but the usual.
+ */
 export class OffsetEstimator {
-  readonly #drift: number;
+  readonly #usualDrift: number;
+  #drift: number;
   readonly #resolutionMs: number;
   #samples: Sample[] = [];
+  /** The newest sample that contradicted others. */
+  #doubtedAt: Sample | undefined;
 
   constructor(options: OffsetOptions = {}) {
-    this.#drift = (options.driftPpm ?? 100) / 1_000_000;
+    this.#usualDrift = (options.driftPpm ?? 100) / 1_000_000;
+    this.#drift = this.#usualDrift;
     this.#resolutionMs = options.resolutionMs ?? 1;
   }
 
@@ -45,7 +56,26 @@ export class OffsetEstimator {
     // The request was received after it was sent, the answer sent before it was received.
     const one: Sample = { sentMs: t1, lowMs: t3 - t4, highMs: t2 + this.#resolutionMs - t1 };
     if (one.highMs < one.lowMs) return;
-    this.#samples = [...this.#samples.filter((other) => this.#agree(one, other, t4)), one].slice(-KEPT_SAMPLES);
+    const agreeing = this.#samples.filter((other) => agree(one, other, t4, this.#drift));
+    const newest = this.#samples.at(-1);
+    if (newest !== undefined && agreeing.length < this.#samples.length) {
+      this.#drift = Math.max(this.#drift, mostDrift(newest, one));
+      this.#doubtedAt = one;
+    } else if (this.unsure && this.#doubtedAt !== undefined)
+      this.#drift = Math.max(this.#usualDrift, Math.min(this.#drift, mostDrift(this.#doubtedAt, one)));
+    this.#samples = [...agreeing, one].slice(-KEPT_SAMPLES);
+  }
+
+  /** An estimate from elsewhere, of this local time, counts as a sample. */
+  seed({ authorityMs, errorMs }: TimeEstimate, localMs: number): void {
+    if (!Number.isFinite(authorityMs) || !Number.isFinite(errorMs)) return;
+    const offsetMs = authorityMs - localMs;
+    this.#samples = [...this.#samples, { sentMs: localMs, lowMs: offsetMs - errorMs, highMs: offsetMs + errorMs }].slice(-KEPT_SAMPLES);
+  }
+
+  /** The clocks part faster than they may: more samples are wanted, soon. */
+  get unsure(): boolean {
+    return this.#drift > this.#usualDrift;
   }
 
   /** The authority's time at a local monotonic time, not before the newest sample; undefined before the first sample. */
@@ -59,13 +89,20 @@ export class OffsetEstimator {
     return best;
   }
 
-  /** Forgets everything: after a suspend, or a change of authority. */
+  /** Forgets the samples: after a suspend. */
   reset(): void {
     this.#samples = [];
   }
+}
 
-  #agree(a: Sample, b: Sample, localMs: number): boolean {
-    const slackMs = this.#drift * (2 * localMs - a.sentMs - b.sentMs);
-    return a.lowMs - slackMs <= b.highMs && b.lowMs - slackMs <= a.highMs;
-  }
+/** The most by which the clocks can have parted between two samples, for each millisecond. */
+function mostDrift(before: Sample, after: Sample): number {
+  const partedMs = Math.max(after.highMs - before.lowMs, before.highMs - after.lowMs);
+  return Math.min(WORST_DRIFT, partedMs / Math.max(1, after.sentMs - before.sentMs));
+}
+
+/** Whether both can be true of clocks that part by at most `drift`. */
+function agree(a: Sample, b: Sample, localMs: number, drift: number): boolean {
+  const slackMs = drift * (2 * localMs - a.sentMs - b.sentMs);
+  return a.lowMs - slackMs <= b.highMs && b.lowMs - slackMs <= a.highMs;
 }

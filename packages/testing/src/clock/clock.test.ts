@@ -37,3 +37,14 @@ test("a step of the wall clock wakes nobody", async () => {
   await sleeping;
   assert.ok(woken);
 });
+
+test("a machine that sleeps: the wall and the boot-time clock go on, the monotonic one and timers do not", () => {
+  const clock = new TestClock(1000);
+  const bootMs = clock.bootMs();
+  let fired = 0;
+  clock.after(10, () => (fired += 1));
+  clock.suspend(3_600_000);
+  assert.deepEqual([clock.wallMs(), clock.monotonicMs(), clock.bootMs() - bootMs, fired], [3_601_000, 0, 3_600_000, 0]);
+  clock.advance(10);
+  assert.deepEqual([clock.monotonicMs(), clock.bootMs() - bootMs, fired], [10, 3_600_010, 1]);
+});

@@ -11,12 +11,15 @@ interface Waiting {
 export class TestClock implements Clock {
   #wallMs: number;
   #monotonicMs = 0;
+  #bootMs = 100_000;
+  readonly #boot: string;
   #order = 0;
   readonly #waiting = new Set<Waiting>();
 
-  /** @param wallMs Milliseconds since 1970; default: noon of 5 January 2026, a Monday, in UTC. */
-  constructor(wallMs: number = Date.UTC(2026, 0, 5, 12)) {
+  /** @param wallMs Milliseconds since 1970; default: noon of 5 January 2026, a Monday, in UTC. @param boot Names the machine's run. */
+  constructor(wallMs: number = Date.UTC(2026, 0, 5, 12), boot: string = "boot-1") {
     this.#wallMs = wallMs;
+    this.#boot = boot;
   }
 
   wallMs(): number {
@@ -25,6 +28,14 @@ export class TestClock implements Clock {
 
   monotonicMs(): number {
     return this.#monotonicMs;
+  }
+
+  bootMs(): number {
+    return this.#bootMs;
+  }
+
+  boot(): string {
+    return this.#boot;
   }
 
   after(delayMs: number, callback: () => void): Timer {
@@ -63,6 +74,17 @@ export class TestClock implements Clock {
     this.#wallMs += ms;
   }
 
+  /** The machine sleeps: the wall clock and the boot-time clock go on, timers and the monotonic clock do not notice. */
+  suspend(ms: number): void {
+    this.#wallMs += ms;
+    this.#bootMs += ms;
+  }
+
+  /** The monotonic clock is wrong: it steps, and timers with it. */
+  stepMonotonic(ms: number): void {
+    this.#monotonicMs += ms;
+  }
+
   #earliest(untilMs: number): Waiting | undefined {
     let earliest: Waiting | undefined;
     for (const waiting of this.#waiting) {
@@ -75,6 +97,7 @@ export class TestClock implements Clock {
 
   #move(ms: number): void {
     this.#monotonicMs += ms;
+    this.#bootMs += ms;
     this.#wallMs += ms;
   }
 }
