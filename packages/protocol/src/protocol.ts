@@ -1,5 +1,14 @@
-// What both sides must agree on: names and limits, ids, methods, the catalogue of reasons, refusals on the wire, grants, time.
+// What both sides must agree on: names and limits, ids, methods, the catalogue of reasons, refusals on the wire, grants,
+// checkpoints, time.
 // Decides nothing and talks to nobody.
+export {
+  type Checkpoint,
+  formatVerifier,
+  type NoteVerifier,
+  openCheckpoint,
+  parseVerifier,
+  signCheckpoint,
+} from "./checkpoint/checkpoint.ts";
 export { formatId, type IdPrefix, type NewId, newId } from "./ids.ts";
 export { isMethodName, type MethodName, methodMatches, methodOfPath, parseMethodName } from "./method.ts";
 export {

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { newId, systemClock } from "@brevet/protocol";
+import { newId, openCheckpoint, parseVerifier, systemClock } from "@brevet/protocol";
 import { ElevationState, PrincipalKind, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
 import {
   ElevationDeniedSchema,
@@ -23,7 +23,6 @@ import { evolve, nextDueMs } from "../elevation/evolve.ts";
 import { openEmbeddedStore } from "../store/embedded/embedded.ts";
 import { privateKeyOf, signingKey } from "./keys.ts";
 import { Log, type LogTransaction } from "./log.ts";
-import { openCheckpoint, parseVerifier } from "./note.ts";
 import { compareProjections, leafHashesOf, recordsOf } from "./rebuild.ts";
 import { verifyLog } from "./verify.ts";
 

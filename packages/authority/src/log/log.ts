@@ -2,13 +2,12 @@
 // same transaction, publishes after the commit, signs checkpoints. Never decides what may be appended.
 
 import { createPublicKey } from "node:crypto";
-import type { NewId } from "@brevet/protocol";
+import { formatVerifier, type NewId, signCheckpoint } from "@brevet/protocol";
 import { EpochCause, EpochOpenedSchema, KeyAddedSchema, KeyPurpose, KeyRetiredSchema, type LogEntry } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { type Change, type Store, StoreError, type View } from "../store/store.ts";
 import type { Draft, Seal } from "./draft.ts";
 import { createKey, isInUse, KEY_PURPOSES, privateKeyOf, signingKey } from "./keys.ts";
-import { formatVerifier, signCheckpoint } from "./note.ts";
 import type { ElevationFold } from "./projection.ts";
 import { type NewSalt, randomSalt } from "./seal.ts";
 import { Appending } from "./transaction.ts";

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { existsSync, globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { openCheckpoint, parseVerifier } from "@brevet/protocol";
 import * as fc from "fast-check";
-import { openCheckpoint, parseVerifier } from "./note.ts";
 import {
   appendToFrontier,
   consistencyProof,

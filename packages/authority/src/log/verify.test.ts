@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { before, test } from "node:test";
+import { formatVerifier, signCheckpoint } from "@brevet/protocol";
 import {
   EpochCause,
   EpochOpenedSchema,
@@ -13,7 +14,6 @@ import {
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import * as fc from "fast-check";
-import { formatVerifier, signCheckpoint } from "./note.ts";
 import { randomSalt, Sealer } from "./seal.ts";
 import { appendToFrontier, leafHash, rootOf } from "./tree.ts";
 import { type Expectation, verifyLog } from "./verify.ts";

@@ -1,9 +1,10 @@
 // Checks a log from its records alone, offline: the order, the times, the epochs, the commitments, the tree against a signed checkpoint.
 // Never needs the authority, the store or its keys.
+
+import { type Checkpoint, openCheckpoint, parseVerifier } from "@brevet/protocol";
 import { EpochCause, type LogEntry, LogEntrySchema, type LogRecord } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { type Checkpoint, openCheckpoint, parseVerifier } from "./note.ts";
 import { commitment, commitmentsOf, hex, SALT_BYTES } from "./seal.ts";
 import { appendToFrontier, EMPTY_ROOT, leafHash, rootOf } from "./tree.ts";
 

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
-import { formatVerifier, openCheckpoint, parseVerifier, signCheckpoint } from "./note.ts";
-import { leafHash } from "./tree.ts";
+import { formatVerifier, openCheckpoint, parseVerifier, signCheckpoint } from "./checkpoint.ts";
 
 const { privateKey } = generateKeyPairSync("ed25519");
-const checkpoint = { origin: "brevet/epo_TEST", size: 42n, root: leafHash(Uint8Array.of(7)) };
+const checkpoint = { origin: "brevet/epo_TEST", size: 42n, root: new Uint8Array(32).fill(7) };
 const note = signCheckpoint(checkpoint, privateKey);
 const verifierKey = formatVerifier(checkpoint.origin, createPublicKey(privateKey));
 
