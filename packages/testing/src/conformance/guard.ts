@@ -1,0 +1,43 @@
+// What every form of guard has to do, as tests: run them with one line in the form's own test file.
+// Never knows how a form does it: it starts one, calls through it, and compares what comes back.
+import { after, describe, test } from "node:test";
+import { type GuardForm, type GuardScene, guardScene, type SceneOptions } from "./guard-scene.ts";
+import { answersOf, assertVerdict, prepare, verdictCases } from "./guard-verdicts.ts";
+
+export { type Refusal, refusalOf } from "./guard-answer.ts";
+export {
+  type FormLogger,
+  type FormOptions,
+  type GuardForm,
+  type GuardScene,
+  guardScene,
+  type RunningForm,
+  type SceneOptions,
+} from "./guard-scene.ts";
+export { type ServedServer, type ServedService, serve } from "./guard-service.ts";
+export { answersOf, prepare, type VerdictAnswer, type VerdictCase, verdictCases } from "./guard-verdicts.ts";
+
+/** Registers the suite for one form. */
+export function guardConformance(form: GuardForm): void {
+  void describe(`guard: ${form.name}`, () => {
+    void describe("the same verdict for all kinds of calls", () => verdicts(form));
+  });
+}
+
+function verdicts(form: GuardForm): void {
+  const at = shared(form);
+  for (const [index, one] of verdictCases.entries())
+    void test(one.name, async () => {
+      const scene = await at();
+      const headers = prepare(one, index, scene);
+      await scene.authority.settled();
+      assertVerdict(one, headers, await answersOf(one, headers, scene));
+    });
+}
+
+/** One scene for all tests of a group: starting it costs more than they do. */
+function shared(form: GuardForm, options: SceneOptions = {}): () => Promise<GuardScene> {
+  let scene: Promise<GuardScene> | undefined;
+  after(async () => (await scene)?.[Symbol.asyncDispose]());
+  return () => (scene ??= guardScene(form, options));
+}
