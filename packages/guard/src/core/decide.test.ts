@@ -87,6 +87,7 @@ test("while stale, the policy says what goes on", async () => {
   ] as const) {
     const known = new Known(keys, `${POLICY}\nwhenStale: ${rule}\n`);
     known.elevate({ endsInMs: 3_600_000 });
+    known.errorMs = 0;
     known.nowMs += silentMs;
     assert.equal(await known.outcome("Refund", { authorization: [await known.as()] }), outcome, `${rule} after ${silentMs} ms`);
     assert.equal(await known.outcome("GetEntry", { authorization: [await known.as()] }), "permit");
@@ -98,6 +99,41 @@ test("a clock that may be off by more than a second is as good as none", async (
   known.elevate();
   known.errorMs = 2100; // Half of it is left once the authority was heard of.
   assert.equal(await known.outcome("Refund", { authorization: [await known.as()] }), "POLICY_STALE");
+});
+
+test("the silence of the authority is judged at its longest, and with no time at all nothing elevated is permitted", async () => {
+  const known = new Known(keys, `${POLICY}\nwhenStale: { after: 60s, then: known, atMost: 15m }\n`);
+  known.elevate({ endsInMs: 3_600_000 });
+  const authorization = [await known.as()];
+  known.nowMs += 890_000;
+  for (const [errorMs, outcome] of [
+    [10_000, "permit"],
+    [10_001, "POLICY_STALE"],
+    [Infinity, "POLICY_STALE"],
+  ] as const) {
+    known.errorMs = errorMs;
+    assert.equal(await known.outcome("Refund", { authorization: [await known.as()] }), outcome, `${errorMs}`);
+    assert.equal(await known.outcome("GetEntry", { authorization: [await known.as()] }), "permit");
+    assert.equal(await known.outcome("Ping"), "permit");
+  }
+  known.nowMs = NOON;
+  assert.equal(await known.outcome("Refund", { authorization }), "POLICY_STALE", "not even where the authority was heard of just now");
+});
+
+test("while the clock is in doubt elevated calls wait for a sample, and are judged by it; others do not wait", async () => {
+  const known = new Known(keys);
+  known.elevate({ endsInMs: 60_000 });
+  const authorization = [await known.as()];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  known.settling = promise;
+  const refund = known.outcome("Refund", { authorization });
+  assert.equal(await known.outcome("GetEntry", { authorization }), "permit");
+  assert.equal(await known.outcome("Ping"), "permit");
+  known.settling = undefined;
+  known.nowMs += 120_000;
+  known.heard();
+  resolve();
+  assert.equal(await refund, "ELEVATION_EXPIRED");
 });
 
 test("an observing policy lets everything pass, and says what it would have refused", async () => {

@@ -28,6 +28,8 @@ export interface DeciderOptions {
   readonly authorityAudience: string;
   /** The authority's time; undefined before the first sample. */
   readonly now: () => TimeEstimate | undefined;
+  /** While the clock is in doubt and a fresh sample is on its way: resolves soon, with or without it. Undefined: nothing to wait for. */
+  readonly settling?: () => Promise<void> | undefined;
   /** Starts the window of a SCHEDULED elevation, or uses up the approval of the request with this SHA-256. Never throws. */
   readonly use: (elevation: string, payloadDigest?: Uint8Array) => Promise<Used>;
 }
@@ -40,6 +42,7 @@ const UNENFORCEABLE = { problem: "this guard cannot enforce the newest policy; i
 /** Decides calls for one audience by what it was given to know. */
 export class Decider {
   readonly #now: DeciderOptions["now"];
+  readonly #settling: DeciderOptions["settling"];
   readonly #use: DeciderOptions["use"];
   readonly #identities: Identities;
   readonly #grants: Grants;
@@ -49,6 +52,7 @@ export class Decider {
   constructor(options: DeciderOptions) {
     const limit = new FailureLimit();
     this.#now = options.now;
+    this.#settling = options.settling;
     this.#use = options.use;
     this.#identities = new Identities({ authorityAudience: options.authorityAudience, limit });
     this.#grants = new Grants(limit);
@@ -102,8 +106,13 @@ export class Decider {
       const decision = enforced(compiled, { method, principal, candidates: NONE, nowMs, errorMs });
       return decision.permit ? { kind: "permit", principal } : settle(policy, refusalOf(decision, principal));
     }
-    const stale = staleness(knowledge, policy, now, principal);
-    if (stale !== undefined) return settle(policy, stale);
+    // After a sleep of the machine nothing elevated is permitted on what the time was before it.
+    const settling = this.#settling?.();
+    if (settling !== undefined) return settling.then(() => this.decide(call));
+    if (isStale(knowledge, policy, now)) {
+      const refusal = refuse("POLICY_STALE", { staleSince: isoTime(knowledge.heardMs) }, principal);
+      return settle(policy, { ...refusal, retryDelayMs: STALE_RETRY_MS });
+    }
     const { open: known, ended } = knowledge.elevationsOf(principal.name);
     const shown = this.#grants.show(knowledge, call.grants, { method, principal, peer: call.peer, nowMs, errorMs });
     const { ahead } = shown;
@@ -198,6 +207,7 @@ export class Decider {
     const now = this.#now();
     if (now === undefined) return undefined;
     const { heardMs } = knowledge;
+    if (now.errorMs === Infinity) return now;
     const [earliestMs, latestMs] = [now.authorityMs - now.errorMs, now.authorityMs + now.errorMs];
     if (heardMs <= earliestMs || heardMs > latestMs) return now;
     return { authorityMs: (heardMs + latestMs) / 2, errorMs: (latestMs - heardMs) / 2 };
@@ -232,13 +242,15 @@ function unused(elevation: Elevation): Elevation {
   return rest;
 }
 
-/** While nothing was heard of the authority for longer than the policy allows, nothing elevated is permitted. */
-function staleness(knowledge: Knowledge, policy: KnownPolicy, now: TimeEstimate, principal: PrincipalFacts): GuardRefusal | undefined {
+/**
+ * Whether nothing elevated is permitted, since nothing was heard of the authority for longer than the policy allows, or the time is not
+ * known. How long it was silent is judged as an end is: at the latest that it can be now.
+ */
+export function isStale(knowledge: Knowledge, policy: KnownPolicy, { authorityMs, errorMs }: TimeEstimate): boolean {
   const { afterMs, then, atMostMs } = policy.compiled.whenStale;
-  const silentMs = now.authorityMs - knowledge.heardMs;
-  if (silentMs <= afterMs && now.errorMs <= MAX_ERROR_MS) return undefined;
-  if (then === "known" && silentMs <= atMostMs) return undefined;
-  return { ...refuse("POLICY_STALE", { staleSince: isoTime(knowledge.heardMs) }, principal), retryDelayMs: STALE_RETRY_MS };
+  const silentMs = authorityMs + errorMs - knowledge.heardMs;
+  if (silentMs <= afterMs && errorMs <= MAX_ERROR_MS) return false;
+  return then === "deny" || silentMs > atMostMs;
 }
 
 function requestFacts(request: Uint8Array, bound: boolean): Pick<CallFacts, "request" | "payloadDigest"> {

@@ -106,6 +106,11 @@ export class Knowledge {
     return this.#byId.size;
   }
 
+  /** All elevations held. */
+  elevations(): Iterable<Elevation> {
+    return this.#byId.values();
+  }
+
   /** The elevations of a principal. */
   elevationsOf(name: string): KnownElevations {
     return this.#byName.get(name) ?? NONE;

@@ -32,6 +32,8 @@ export class Known {
   nowMs = NOON;
   errorMs = 2;
   revision = 10n;
+  /** While the clock is in doubt. */
+  settling: Promise<void> | undefined;
   /** Answers first uses. */
   use: (id: string, digest?: Uint8Array) => Promise<Used> = () =>
     Promise.resolve({ ok: false, reason: "AUTHORITY_UNREACHABLE", problem: "nobody there" });
@@ -41,6 +43,7 @@ export class Known {
     this.decider = new Decider({
       authorityAudience: "brevet",
       now: () => ({ authorityMs: this.nowMs, errorMs: this.errorMs }),
+      settling: () => this.settling,
       use: (id, digest) => this.use(id, digest),
     });
     this.knowledge.setAuthority({ issuer: GRANT_ISSUER, publicUrl: "https://brevet.test" });
