@@ -14,7 +14,7 @@ export {
 export { patternMatches } from "./condition/pattern.ts";
 export type { Access, EntitlementDocument, PolicyDocument, TestDocument } from "./document/document.ts";
 export { durationMs, durationText } from "./document/duration.ts";
-export { type CallFacts, type Decision, type Denied, evaluate, needsRequest, type Permitted } from "./evaluate/evaluate.ts";
+export { type CallFacts, type Decision, type Denied, evaluate, needsRequest, type Permitted, readsRequest } from "./evaluate/evaluate.ts";
 export { describeOffer, offersFor } from "./evaluate/offers.ts";
 export { type Claims, type Mapped, mapClaims, mapDevelopmentClaims, mapSpiffe } from "./identity/identity.ts";
 export { hasRole, isGuard, knownApprovers, type Role } from "./identity/rights.ts";

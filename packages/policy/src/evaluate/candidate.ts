@@ -2,8 +2,8 @@
 // Never compares candidates; evaluate.ts does.
 import type { ReasonName } from "@brevet/protocol";
 import { REMEMBER_ENDED_MS } from "@brevet/protocol";
-import { type Elevation, ElevationState, StartMode } from "@brevet/protocol/brevet/v1/elevation";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { type Elevation, ElevationState, StartMode, StreamExpiry } from "@brevet/protocol/brevet/v1/elevation";
+import { durationMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 import type { CompiledPolicy, Entitlement, MethodRule } from "../compile/compiled.ts";
 import type { ConditionInput } from "../condition/condition.ts";
 import type { CallFacts } from "./evaluate.ts";
@@ -30,7 +30,7 @@ export function judge(policy: CompiledPolicy, rule: MethodRule, call: CallFacts,
   const presented = call.presented?.get(elevation.id);
   const entitlement = policy.entitlement(elevation.entitlement);
   if (!covers(entitlement, elevation, rule.name)) return presented === undefined ? undefined : outOfScope(call, elevation);
-  const late = stateFailure(call, elevation);
+  const late = stateFailure(call, elevation, call.running === undefined ? 0 : drainMs(entitlement, elevation));
   if (late !== undefined) return late === "forgotten" ? undefined : late;
   const present = presentationFailure(entitlement, elevation, presented, call);
   if (present !== undefined) return present;
@@ -39,7 +39,8 @@ export function judge(policy: CompiledPolicy, rule: MethodRule, call: CallFacts,
     if (failure !== undefined) return failure;
   }
   return (
-    conditionFailure(policy, entitlement, rule.name, call, elevation) ?? (elevation.state === ElevationState.ACTIVE ? "permits" : "starts")
+    conditionFailure(policy, entitlement, rule.name, call, elevation) ??
+    (elevation.state === ElevationState.SCHEDULED ? "starts" : "permits")
   );
 }
 
@@ -48,13 +49,19 @@ export function covers(entitlement: Entitlement | undefined, elevation: Elevatio
   return entitlement !== undefined && entitlement.covers.has(method) && elevation.methods.includes(method);
 }
 
+/** How long a stream may go on behind the end of a window: the shorter of what was approved and what the policy says today. */
+export function drainMs(entitlement: Entitlement | undefined, elevation: Elevation): number {
+  if (entitlement === undefined || elevation.streamExpiry !== StreamExpiry.DRAIN || elevation.drain === undefined) return 0;
+  return Math.min(durationMs(elevation.drain), entitlement.streams.forMs);
+}
+
 /** A presented elevation that is live, but for another method, is told so; a dead one says nothing about this method. */
 function outOfScope(call: CallFacts, elevation: Elevation): Failure | undefined {
-  if (stateFailure(call, elevation) !== undefined) return undefined;
+  if (stateFailure(call, elevation, 0) !== undefined) return undefined;
   return failure("GRANT_SCOPE_MISMATCH", Step.SHOWN, elevation, call.nowMs);
 }
 
-function stateFailure(call: CallFacts, elevation: Elevation): Failure | "forgotten" | undefined {
+function stateFailure(call: CallFacts, elevation: Elevation, drainMs: number): Failure | "forgotten" | undefined {
   const latestMs = call.nowMs + call.errorMs;
   const earliestMs = Math.max(call.nowMs - call.errorMs, call.reachedMs ?? -Infinity);
   switch (elevation.state) {
@@ -62,13 +69,14 @@ function stateFailure(call: CallFacts, elevation: Elevation): Failure | "forgott
       const startMs = timeMs(elevation.windowStart);
       const endMs = timeMs(elevation.windowEnd);
       if (startMs === undefined || endMs === undefined) return "forgotten";
-      if (latestMs >= endMs) return ended(call, elevation, "ELEVATION_EXPIRED", endMs);
+      if (latestMs >= endMs) return drains(call, endMs, drainMs) ? undefined : ended(call, elevation, "ELEVATION_EXPIRED", endMs);
       return earliestMs >= startMs
         ? undefined
         : failure("ELEVATION_SCHEDULED", Step.SCHEDULED, elevation, startMs, { startTime: iso(startMs) });
     }
     case ElevationState.SCHEDULED: {
       const startByMs = timeMs(elevation.startBy);
+      if (call.running !== undefined) return failure("ELEVATION_SCHEDULED", Step.SCHEDULED, elevation, startByMs ?? call.nowMs);
       if (elevation.startMode === StartMode.AT_TIME) {
         const startMs = timeMs(elevation.startTime);
         if (startMs === undefined) return "forgotten";
@@ -84,11 +92,18 @@ function stateFailure(call: CallFacts, elevation: Elevation): Failure | "forgott
       return failure("ELEVATION_PENDING", Step.PENDING, elevation, untilMs ?? call.nowMs);
     }
     default: {
+      const overMs = elevation.state === ElevationState.EXPIRED ? timeMs(elevation.windowEnd) : undefined;
+      if (overMs !== undefined && drains(call, overMs, drainMs)) return undefined;
       const reason = FINAL[elevation.state];
       const endMs = timeMs(elevation.endTime) ?? timeMs(elevation.windowEnd);
       return reason === undefined || endMs === undefined ? "forgotten" : ended(call, elevation, reason, endMs);
     }
   }
+}
+
+/** The window is over, and a stream that ran at its end may still go on. */
+function drains({ running, nowMs, errorMs }: CallFacts, endMs: number, drainMs: number): boolean {
+  return running !== undefined && running.sinceMs < endMs && nowMs + errorMs < endMs + drainMs;
 }
 
 const FINAL: Readonly<Partial<Record<ElevationState, ReasonName>>> = {
@@ -152,6 +167,7 @@ function conditionFailure(
 
 function oneCondition(policy: CompiledPolicy, source: string, method: string, call: CallFacts, elevation: Elevation): Failure | undefined {
   const condition = policy.conditionFor(source, method);
+  if (call.requestsLater === true && "readsRequest" in condition && condition.readsRequest) return undefined;
   const outcome = "error" in condition ? condition : call.principal && condition.evaluate({ ...inputOf(call), principal: call.principal });
   if (outcome === "true") return undefined;
   if (outcome === "false") return failure("CONDITION_NOT_MET", Step.CONDITION, elevation, call.nowMs, { expression: shown(source) });

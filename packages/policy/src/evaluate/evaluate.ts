@@ -5,7 +5,7 @@ import type { ReasonName } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import type { CompiledPolicy, Entitlement, MethodRule } from "../compile/compiled.ts";
 import type { PrincipalFacts } from "../principal/principal.ts";
-import { covers, type Failure, inputOf, judge, shown, timeMs } from "./candidate.ts";
+import { covers, drainMs, type Failure, inputOf, judge, shown, timeMs } from "./candidate.ts";
 import { offersFor } from "./offers.ts";
 
 /** One call, and what is known at the moment that it is judged. */
@@ -28,6 +28,13 @@ export interface CallFacts {
   readonly errorMs: number;
   /** A time that the authority has surely reached, such as that of its newest message: starts are not judged earlier. */
   readonly reachedMs?: number;
+  /**
+   * The call is a stream that was let through and is judged again; it began at `sinceMs` at the latest. It starts no window, and one that
+   * ended while it ran goes on for it as long as the elevation lets streams drain.
+   */
+  readonly running?: { readonly sinceMs: number };
+  /** Conditions on the request are not looked at: each message of a stream of requests is judged by itself, with `request` set. */
+  readonly requestsLater?: boolean;
 }
 
 /** The call may be made. */
@@ -37,6 +44,8 @@ export interface Permitted {
   readonly elevation?: Elevation;
   /** The window's end; absent while it has not started. */
   readonly endsMs?: number;
+  /** The window is over, and a running stream may go on until then. */
+  readonly drainsUntilMs?: number;
   /** The elevation is SCHEDULED: the authority starts it before the handler runs. */
   readonly needsStart?: boolean;
   /** The method is bound to the payload: the authority consumes the approval before the handler runs. */
@@ -79,14 +88,18 @@ export function needsRequest(policy: CompiledPolicy, method: string, candidates:
   const rule = policy.method(method);
   if (rule.access !== "elevated") return false;
   if (rule.bindPayload || policy.entitlementsFor(method).some((entitlement) => entitlement.condition?.readsRequest === true)) return true;
-  return candidates.some((elevation) => {
-    const { condition } = elevation;
-    // A pending one, or one for other methods, fails before its condition is looked at.
-    if (condition === undefined || condition.text === "" || elevation.state === ElevationState.PENDING) return false;
-    if (!covers(policy.entitlement(elevation.entitlement), elevation, method)) return false;
-    const compiled = policy.conditionFor(condition.text, method);
-    return "readsRequest" in compiled && compiled.readsRequest;
-  });
+  return candidates.some((elevation) => elevation.state !== ElevationState.PENDING && readsRequest(policy, method, elevation));
+}
+
+/** Whether the conditions of one elevation, the approved and the current one, look at the request of a method that it covers. */
+export function readsRequest(policy: CompiledPolicy, method: string, elevation: Elevation): boolean {
+  const entitlement = policy.entitlement(elevation.entitlement);
+  if (!covers(entitlement, elevation, method)) return false;
+  if (entitlement.condition?.readsRequest === true) return true;
+  const { condition } = elevation;
+  if (condition === undefined || condition.text === "") return false;
+  const compiled = policy.conditionFor(condition.text, method);
+  return "readsRequest" in compiled && compiled.readsRequest;
 }
 
 function enforce(policy: CompiledPolicy, call: CallFacts): Decision {
@@ -114,7 +127,7 @@ function judgeAll(policy: CompiledPolicy, rule: MethodRule, call: CallFacts, who
       starts = verdict === "starts";
     }
   }
-  if (best !== undefined) return permitBy(rule, best, starts);
+  if (best !== undefined) return call.running === undefined ? permitBy(rule, best, starts) : permitRunning(policy, call, best);
   return furthest === undefined || failed === undefined ? withoutCandidate(policy, call, who) : refuse(policy, call, who, furthest, failed);
 }
 
@@ -122,6 +135,12 @@ function permitBy(rule: MethodRule, elevation: Elevation, starts: boolean): Perm
   if (starts) return { permit: true, elevation, needsStart: true, ...(rule.bindPayload && { consume: true }) };
   const endsMs = timeMs(elevation.windowEnd);
   return { permit: true, elevation, ...(endsMs !== undefined && { endsMs }), ...(rule.bindPayload && { consume: true }) };
+}
+
+function permitRunning(policy: CompiledPolicy, call: CallFacts, elevation: Elevation): Permitted {
+  const endsMs = timeMs(elevation.windowEnd) ?? 0;
+  if (call.nowMs + call.errorMs < endsMs) return { permit: true, elevation, endsMs };
+  return { permit: true, elevation, endsMs, drainsUntilMs: endsMs + drainMs(policy.entitlement(elevation.entitlement), elevation) };
 }
 
 /** A running window before one that a call would start; then the latest end; then the id, so that order never matters. */
