@@ -12,6 +12,8 @@ export type AuthorityQuestion =
 /** Where it is, and tokens of a requester and an approver for it. */
 export interface AuthorityAnswer {
   readonly url: string;
+  /** Of made-up people's tokens. */
+  readonly issuer: string;
   readonly requester: string;
   readonly approver: string;
 }
@@ -36,6 +38,7 @@ answer(async (question: AuthorityQuestion): Promise<AuthorityAnswer | string> =>
   if (authority.dev === undefined) throw new Error("needs a development authority");
   return {
     url: authority.url,
+    issuer: authority.dev.issuer,
     requester: await authority.dev.token("user:sam@example.com", { audience: "brevet", groups: ["group:callers"], ttl: 3600 }),
     approver: await authority.dev.token("user:ana@example.com", { audience: "brevet", ttl: 3600 }),
   };

@@ -2,12 +2,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startAuthority } from "@brevet/authority";
-import { pino } from "pino";
+import type { AuthorityAnswer, AuthorityQuestion } from "./authority.ts";
 import type { LoadAnswer, LoadQuestion } from "./call-loader.ts";
 import type { ServerAnswer, ServerQuestion } from "./call-server.ts";
 import type { Effort } from "./effort.ts";
-import { AUDIENCE, activeElevation, METHOD, policyText } from "./elevated.ts";
+import { AUDIENCE, activate, METHOD } from "./elevated.ts";
 import { markdown, shown, spread } from "./figures.ts";
 import { Worker } from "./process.ts";
 
@@ -25,34 +24,29 @@ export async function measureCall({ smoke }: Effort): Promise<string> {
   const rounds = smoke ? 1 : 7;
   const calls = smoke ? 200 : 20_000;
   const data = await mkdtemp(join(tmpdir(), "brevet-bench-"));
-  const authority = await startAuthority({
-    data,
-    listen: { host: "127.0.0.1", port: 0 },
-    admin: false,
-    policies: [{ file: "bench.yaml", text: policyText() }],
-    dev: true,
-    logger: pino({ level: "error" }),
-  });
   try {
+    await using authority = new Worker("./authority.ts");
     await using plain = new Worker("./call-server.ts");
     await using again = new Worker("./call-server.ts");
     await using guarded = new Worker("./call-server.ts");
     await using jose = new Worker("./call-server.ts");
     await using loader = new Worker("./call-loader.ts");
-    if (authority.dev === undefined) throw new Error("the bench needs a development authority");
-    const guardToken = await authority.dev.token("workload:bench", { audience: "brevet" });
+    const begin: AuthorityQuestion = { kind: "start", data: join(data, "authority") };
+    const { url, issuer, requester, approver } = await authority.ask<AuthorityAnswer>(begin);
+    const tokenOf = (principal: string, audience: string, groups: readonly string[] = []) =>
+      authority.ask<string>({ kind: "token", principal, audience, groups } satisfies AuthorityQuestion);
     const identityFile = join(data, "guard.token");
-    await writeFile(identityFile, guardToken, { mode: 0o600 });
-    const caller = await authority.dev.token("user:sam@example.com", { audience: AUDIENCE, groups: ["group:callers"] });
-    await activeElevation(authority);
-    const jwks = await (await fetch(`${authority.dev.issuer}/jwks.json`)).text();
+    await writeFile(identityFile, await tokenOf("workload:bench", "brevet"), { mode: 0o600 });
+    const caller = await tokenOf("user:sam@example.com", AUDIENCE, ["group:callers"]);
+    await activate(url, requester, approver);
+    const jwks = await (await fetch(`${issuer}/jwks.json`)).text();
     const servers = { unguarded: plain, "unguarded again": again, guarded, "jose on every call": jose };
     const addresses: Record<string, string> = {};
     for (const form of FORMS) {
       const question: ServerQuestion = {
         kind: "start",
         form: form === "guarded" ? "guarded" : form === "jose on every call" ? "jose" : "plain",
-        authority: authority.url,
+        authority: url,
         identityFile,
         jwks,
       };
@@ -104,7 +98,6 @@ export async function measureCall({ smoke }: Effort): Promise<string> {
       ...rows,
     ]);
   } finally {
-    await authority[Symbol.asyncDispose]();
     await rm(data, { recursive: true, force: true });
   }
 }

@@ -1,5 +1,4 @@
 // What the benchmarks elevate: one audience, one method, one active elevation.
-import type { Authority } from "@brevet/authority";
 import { newId } from "@brevet/protocol";
 import { type Elevation, ElevationService, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { type Client, createClient } from "@connectrpc/connect";
@@ -59,18 +58,13 @@ export function clientFor(url: string, token: string): Client<typeof ElevationSe
   );
 }
 
-/** Asks for an elevation, approves it and starts it. */
-export async function activeElevation(authority: Authority): Promise<Elevation> {
-  if (authority.dev === undefined) throw new Error("needs a development authority");
-  const requester = clientFor(
-    authority.url,
-    await authority.dev.token("user:sam@example.com", { audience: "brevet", groups: ["group:callers"] }),
-  );
-  const approver = clientFor(authority.url, await authority.dev.token("user:ana@example.com", { audience: "brevet" }));
-  const { elevation } = await requester.request({ requestId: newId("req"), audience: AUDIENCE, method: METHOD });
+/** Asks for an elevation, approves it and starts it; each with a token for the authority. */
+export async function activate(url: string, requester: string, approver: string): Promise<Elevation> {
+  const asking = clientFor(url, requester);
+  const { elevation } = await asking.request({ requestId: newId("req"), audience: AUDIENCE, method: METHOD });
   const id = elevation?.id ?? "";
-  await approver.approve({ requestId: newId("req"), id });
-  const started = await requester.start({ requestId: newId("req"), id });
+  await clientFor(url, approver).approve({ requestId: newId("req"), id });
+  const started = await asking.start({ requestId: newId("req"), id });
   if (started.elevation?.state !== ElevationState.ACTIVE) throw new Error("the elevation did not start");
   return started.elevation;
 }
