@@ -8,7 +8,7 @@ import { join } from "node:path";
 
 const generated = [
   { template: "buf.gen.yaml", folder: "packages/protocol/src/gen", module: "proto" },
-  { template: "packages/guard/src/testdata/buf.gen.yaml", folder: "packages/guard/src/testdata/gen", module: "packages/guard/src/testdata" },
+  { template: "packages/guard/src/testdata/buf.gen.yaml", folder: "packages/guard/src/testdata/gen" },
   { template: "examples/ledger/buf.gen.yaml", folder: "examples/ledger/src/gen", module: "examples/ledger/proto" },
 ];
 const frozen = "proto/frozen.binpb";
