@@ -12,6 +12,7 @@ import { type FollowOptions, type Pursuit, Question } from "./asking/question.ts
 import { type Connection, type ConnectionOptions, openConnection } from "./connection/connection.ts";
 import { AuthorityError } from "./connection/failure.ts";
 import type { ClientLogger } from "./connection/logger.ts";
+import { type Outage, Outages } from "./connection/outage.ts";
 import { persist } from "./connection/retry.ts";
 import { Grants, type GrantWish } from "./grants/grants.ts";
 import type { WaitResult } from "./watch/outcome.ts";
@@ -22,6 +23,7 @@ export type { FollowOptions } from "./asking/question.ts";
 export type { ConnectionOptions, IdentitySource, TlsOptions } from "./connection/connection.ts";
 export { AuthorityError, IdentityFailure } from "./connection/failure.ts";
 export type { ClientLogger } from "./connection/logger.ts";
+export type { Outage } from "./connection/outage.ts";
 export type { GrantWish } from "./grants/grants.ts";
 export { isApproved, isSettled, type WaitResult } from "./watch/outcome.ts";
 
@@ -61,6 +63,7 @@ export class AuthoritySession implements Disposable {
   readonly #pace: { readonly clock: Clock; readonly random: () => number };
   readonly #newId: NewId;
   readonly #patienceMs: number;
+  readonly #outages: Outages;
   readonly #closing = new AbortController();
 
   constructor(options: AuthorityOptions) {
@@ -70,8 +73,10 @@ export class AuthoritySession implements Disposable {
     this.#pace = { clock, random };
     this.#newId = options.newId ?? newId;
     this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
+    this.#outages = new Outages(clock);
     const { api } = this.#connection;
-    this.#watch = new Watch({ ...this.#pace, logger, open: (request, signal) => api.watch(request, { signal }) });
+    const outages = this.#outages;
+    this.#watch = new Watch({ ...this.#pace, logger, outages, open: (request, signal) => api.watch(request, { signal }) });
     this.#grants = new Grants({
       ...this.#pace,
       logger,
@@ -131,6 +136,14 @@ export class AuthoritySession implements Disposable {
     return this.#follow(sameness(message), pursue, options);
   }
 
+  /**
+   * Hears when the authority cannot be reached, with each try that fails, and `undefined` when it answers again; judged by the calls that are
+   * made anyway. Returns how to stop. Must not throw.
+   */
+  onOutage(listener: (outage: Outage | undefined) => void): () => void {
+    return this.#outages.listen(listener);
+  }
+
   /** Whether the watch is open. */
   get watching(): boolean {
     return this.#watch.open;
@@ -172,16 +185,16 @@ export class AuthoritySession implements Disposable {
   async #persist<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const closing = this.#closing.signal;
     closing.throwIfAborted();
-    return persist(call, this.#pace, this.#patienceMs, signal ?? closing, closing);
+    return persist((each) => this.#outages.observe(call(each), each), this.#pace, this.#patienceMs, signal ?? closing, closing);
   }
 }
 
-/** Two asks with the same bytes are the same question; who asks and what led to it is no part of it. */
+/** Two asks with the same bytes are the same question; what led to it is no part of it. A payload counts by its digest. */
 function sameness(message: ElevationServiceRequestRequest): string {
   const { report: _report, ...question } = message;
   const bytes = toBinary(
     ElevationServiceRequestRequestSchema,
-    create(ElevationServiceRequestRequestSchema, { ...question, requestId: "" }),
+    create(ElevationServiceRequestRequestSchema, { ...question, payload: new Uint8Array(), requestId: "" }),
   );
   return `ask ${Buffer.from(bytes).toString("base64")}`;
 }

@@ -7,15 +7,19 @@ import { elevate } from "./grpc.ts";
 type InnerCall = ReturnType<NextCall>;
 type Listener = NonNullable<Parameters<InnerCall["start"]>[1]>;
 
-/** The bottom of a stack of interceptors: answers at once, and counts. */
+/** The bottom of a stack of interceptors: codes the message, and answers at once. */
 class Answering implements InnerCall {
-  static started = 0;
+  readonly #options: InterceptorOptions;
   #listener: Partial<Listener> = {};
+  constructor(options: InterceptorOptions) {
+    this.#options = options;
+  }
   start(_metadata: Metadata, listener: Partial<Listener> = {}): void {
-    Answering.started += 1;
     this.#listener = listener;
   }
-  sendMessageWithContext(): void {}
+  sendMessageWithContext(_context: object, sent: unknown): void {
+    this.#options.method_definition.requestSerialize(sent);
+  }
   sendMessage(): void {}
   startRead(): void {}
   halfClose(): void {
@@ -35,20 +39,20 @@ class Answering implements InnerCall {
 const headers = new Metadata();
 const ok = { code: status.OK, details: "", metadata: new Metadata() };
 const bytes = (value: Buffer): Buffer => value;
-const options: InterceptorOptions = {
-  method_definition: {
-    path: "/test.v1.Ledger/Refund",
-    requestStream: false,
-    responseStream: false,
-    requestSerialize: bytes,
-    responseDeserialize: bytes,
-  },
+const definition = {
+  path: "/test.v1.Ledger/Refund",
+  requestStream: false,
+  responseStream: false,
+  requestSerialize: bytes,
+  responseDeserialize: bytes,
 };
 const message = Buffer.from("1");
 
 /** A call, as grpc-js makes one through an interceptor. */
 function make(interceptor: (options: InterceptorOptions, next: NextCall) => InnerCall, given: Metadata, listener: Listener): InnerCall {
-  const made = interceptor(options, () => new Answering());
+  // It makes a definition for each call.
+  const options: InterceptorOptions = { method_definition: { ...definition } };
+  const made = interceptor(options, () => new Answering(options));
   made.start(given, listener);
   made.sendMessageWithContext({}, message);
   made.halfClose();
@@ -61,7 +65,7 @@ test("a call that needs nothing costs microseconds", (context) => {
   const listener: Listener = { onReceiveMetadata() {}, onReceiveMessage() {}, onReceiveStatus: () => void (answered += 1) };
   const given = new Metadata();
   const many = 10_000;
-  const plain = () => new Answering();
+  const plain: Parameters<typeof make>[0] = (options) => new Answering(options);
   const spentUs = (one: Parameters<typeof make>[0]) => {
     const began = performance.now();
     for (let n = 0; n < many; n += 1) make(one, given, listener);

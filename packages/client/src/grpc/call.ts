@@ -1,5 +1,5 @@
-// One call through elevate(): issued with the caller's identity; a unary one is parked when it is refused, and issued again once, when that
-// helps. Owns the call's phases, and its deadline, cancellation and final status while no call below it does.
+// One call of any kind through elevate(): issued with the caller's identity; parked when it is refused, and issued again once, when that helps
+// and all that was sent is still here. Owns the call's phases, and its deadline, cancellation and final status while no call below it does.
 import { type Clock, type ReceivedStatus, type Timer, TRACEPARENT_HEADER, WINDOW_ENDS_TRAILER } from "@brevet/protocol";
 import {
   type InterceptingListener,
@@ -14,13 +14,10 @@ import type { Credentials } from "./credentials.ts";
 import { readStatusObject } from "./errors.ts";
 import { tell } from "./hooks.ts";
 import type { Settings } from "./options.ts";
+import { type InnerCall, type MessageContext, Outbox, type Serialise } from "./outbox.ts";
 import type { Parking, Verdict } from "./parking.ts";
 import { noIdentity } from "./refusal.ts";
-import { type Remedy, remedyFor } from "./remedy.ts";
-
-/** What grpc-js calls a call, as interceptors stack them. */
-type InnerCall = ReturnType<NextCall>;
-type MessageContext = Parameters<InnerCall["sendMessageWithContext"]>[0];
+import { endedUnderway, type Remedy, remedyFor } from "./remedy.ts";
 
 /** What all calls of one elevate() share. */
 export interface CallMeans {
@@ -35,6 +32,9 @@ export interface CallMeans {
  */
 type Phase = "new" | "preparing" | "issued" | "parked" | "over";
 
+/** The name that tells a pinned serialiser. */
+const PINNED = "brevetPinned";
+
 /** Call and listener in one object: a call that needs no elevation needs nothing else. */
 export class ElevatedCall implements InnerCall, InterceptingListener {
   readonly #means: CallMeans;
@@ -47,14 +47,19 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   /** The program's metadata, and what became of it. */
   #given: Metadata | undefined;
   #sent: Metadata | undefined;
-  /** The message to send: of a unary call until its end, otherwise until there is a call to send it to. */
-  #message: { readonly context: MessageContext; readonly message: unknown } | undefined;
+  /** The one message of a unary or server-streaming call, until it is admitted, and the bytes that it was when it was sent. */
+  #message: unknown;
+  #context: MessageContext | undefined;
+  #bytes: Buffer | undefined;
+  /** The messages of the other kinds. */
+  #outbox: Outbox | undefined;
   #halfClosed = false;
   #reading = false;
   /** Response headers came: from there on the service has it, and nothing is tried again. */
   #committed = false;
   #emptyHanded = false;
   #issuedAgain = false;
+  #issuedAtMs = 0;
   #peer = "unknown";
   #deadline: Timer | undefined;
   #leave: AbortController | undefined;
@@ -69,6 +74,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   start(metadata: Metadata, listener: Partial<InterceptingListener> = {}): void {
     this.#listener = listener;
     this.#given = metadata;
+    this.#pin();
     let ready: Metadata | Promise<Metadata>;
     try {
       ready = this.#means.credentials.of(this.#method, metadata);
@@ -90,10 +96,10 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   }
 
   sendMessageWithContext(context: MessageContext, message: unknown): void {
-    if (this.#phase === "issued") {
-      if (this.#isUnary) this.#message = { context, message };
-      this.#inner?.sendMessageWithContext(context, message);
-    } else if (this.#phase !== "over") this.#message = { context, message };
+    if (this.#outbox !== undefined) return this.#outbox.write(context, message);
+    this.#context = context;
+    this.#message = message;
+    if (this.#phase === "issued") this.#inner?.sendMessageWithContext(context, message);
   }
 
   startRead(): void {
@@ -102,6 +108,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   }
 
   halfClose(): void {
+    if (this.#outbox !== undefined) return this.#outbox.halfClose();
     this.#halfClosed = true;
     if (this.#phase === "issued") this.#inner?.halfClose();
   }
@@ -120,45 +127,69 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   }
 
   onReceiveMetadata(metadata: Metadata): void {
-    this.#committed = true;
+    this.#commit();
     this.#listener.onReceiveMetadata?.(metadata);
   }
 
   onReceiveMessage(message: unknown): void {
     // grpc-js says "no message" before the status of a refusal: hold it back until it is clear whether the call goes on.
-    if (message === null && !this.#committed && this.#isUnary) this.#emptyHanded = true;
-    else this.#listener.onReceiveMessage?.(message);
+    if (message === null && !this.#committed && this.#answersOnce) {
+      this.#emptyHanded = true;
+      return;
+    }
+    this.#commit();
+    this.#listener.onReceiveMessage?.(message);
   }
 
   onReceiveStatus(status: StatusObject): void {
     if (this.#phase !== "issued") return;
-    if (status.code === Status.OK) {
+    const refused = status.code === Status.OK ? undefined : readStatusObject(status);
+    if (refused?.reason === undefined) {
       this.#tellWindow(status);
       return this.#deliver(status);
     }
-    const refused = readStatusObject(status);
-    if (refused.reason === undefined) return this.#deliver(status);
     this.#log(refused);
     const { audience } = this.#means.settings;
-    const remedy = this.#mayPark ? remedyFor(refused, { method: this.#method, audience }) : undefined;
+    const remedy = this.#mayPark(refused) ? remedyFor(refused, { method: this.#method, audience }) : undefined;
     if (remedy === undefined) this.#deliver(status);
     else this.#park(status, refused, remedy);
   }
 
-  get #isUnary(): boolean {
-    const { requestStream, responseStream } = this.#options.method_definition;
-    return !requestStream && !responseStream;
+  /** The service has it: nothing is issued again, and nothing is kept for that. */
+  #commit(): void {
+    if (this.#committed) return;
+    this.#committed = true;
+    this.#message = undefined;
+    this.#bytes = undefined;
+    this.#outbox?.release();
+  }
+
+  get #answersOnce(): boolean {
+    return !this.#options.method_definition.responseStream;
   }
 
   /** In a chain only the outermost client parks: a call made on behalf of another passes the refusal on. */
-  get #mayPark(): boolean {
-    const closing = this.#means.settings.signal?.aborted ?? false;
-    return this.#isUnary && !this.#committed && !this.#issuedAgain && this.#options.parent === undefined && !closing;
+  get #isOutermost(): boolean {
+    return this.#options.parent === undefined;
+  }
+
+  #mayPark(refused: ReceivedStatus): boolean {
+    const { settings } = this.#means;
+    if (this.#committed || this.#issuedAgain || !this.#isOutermost || settings.signal?.aborted) return false;
+    return !this.#isStream || !endedUnderway(refused, settings.clock.monotonicMs() - this.#issuedAtMs);
+  }
+
+  get #isStream(): boolean {
+    const { requestStream, responseStream } = this.#options.method_definition;
+    return requestStream || responseStream;
   }
 
   #park(status: StatusObject, refused: ReceivedStatus, remedy: Remedy): void {
     const { settings, parking } = this.#means;
     const remainingMs = this.#remainingMs(settings.clock);
+    const isWhole = this.#outbox?.whole ?? true;
+    if (isWhole) this.#outbox?.close();
+    else this.#outbox?.end();
     const leave = new AbortController();
     this.#phase = "parked";
     this.#leave = leave;
@@ -171,8 +202,10 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
       remedy,
       given: this.#given ?? new Metadata(),
       sent: this.#sent ?? new Metadata(),
+      request: this.#outbox === undefined ? () => this.#exactRequest() : undefined,
     };
-    void parking.help(call, leave.signal).then((verdict) => this.#resume(verdict, status, remainingMs));
+    const verdict = isWhole ? parking.help(call, leave.signal) : parking.announce(call, leave.signal, remainingMs);
+    void verdict.then((reached) => this.#resume(reached, status, remainingMs));
   }
 
   #resume(verdict: Verdict, refusal: StatusObject, remainingMs: number | undefined): void {
@@ -204,15 +237,42 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     const inner = this.#nextCall(this.#options);
     this.#inner = inner;
     this.#phase = "issued";
+    if (this.#isStream) this.#issuedAtMs = this.#means.settings.clock.monotonicMs();
     inner.start(metadata, this);
-    if (this.#message !== undefined) {
-      const { context, message } = this.#message;
-      // Whoever sent it was told the first time that it is sent.
-      inner.sendMessageWithContext(this.#issuedAgain ? withoutCallback(context) : context, message);
-      if (!this.#isUnary) this.#message = undefined;
-    }
+    if (this.#inner !== inner) return;
+    if (this.#outbox !== undefined) this.#outbox.open(inner, !this.#issuedAgain);
+    // Whoever sent it was told the first time that it is sent.
+    else if (this.#context !== undefined)
+      inner.sendMessageWithContext(this.#issuedAgain ? withoutCallback(this.#context) : this.#context, this.#message);
     if (this.#halfClosed) inner.halfClose();
     if (this.#reading) inner.startRead();
+  }
+
+  /**
+   * Has each message coded once. grpc-js codes a message when it is sent, so programs use the object again; what is issued again, and what an
+   * approval of one exact request covers, are the bytes of then. The definition is this call's own: grpc-js makes one for each.
+   */
+  #pin(): void {
+    const { method_definition: definition } = this.#options;
+    const plain: Serialise = definition.requestSerialize;
+    if (definition.requestStream) this.#outbox = new Outbox(this.#means.settings.buffer, plain, this.#isOutermost);
+    // Somebody shares it between calls: theirs are coded anew.
+    if (!this.#isOutermost || plain.name === PINNED) return;
+    const brevetPinned: Serialise = (message: unknown) => this.#coded(message, plain);
+    definition.requestSerialize = brevetPinned;
+  }
+
+  #coded(message: unknown, plain: Serialise): Buffer {
+    if (this.#outbox !== undefined) return this.#outbox.bytesOf(message) ?? plain(message);
+    if (this.#committed || message !== this.#message) return plain(message);
+    this.#bytes ??= plain(message);
+    return this.#bytes;
+  }
+
+  /** The one message as it goes over the wire. */
+  #exactRequest(): Uint8Array | undefined {
+    if (this.#context !== undefined) this.#bytes ??= this.#options.method_definition.requestSerialize(this.#message);
+    return this.#bytes;
   }
 
   /** A call that is not issued has no deadline but this. */
@@ -244,13 +304,15 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     this.#phase = "over";
     this.#leave?.abort();
     this.#deadline?.cancel();
-    this.#emptyHanded = this.#isUnary;
+    this.#emptyHanded = this.#answersOnce;
     process.nextTick(() => this.#deliver(status));
   }
 
   #deliver(status: StatusObject): void {
     this.#phase = "over";
     this.#message = undefined;
+    this.#bytes = undefined;
+    this.#outbox?.end();
     if (this.#emptyHanded) this.#listener.onReceiveMessage?.(null);
     this.#listener.onReceiveStatus?.(status);
   }

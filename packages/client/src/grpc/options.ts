@@ -4,6 +4,7 @@ import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
 import { authorityOrigin, type IdentitySource, type TlsOptions } from "../connection/connection.ts";
 import type { ClientLogger } from "../connection/logger.ts";
 import { durationOption } from "./duration.ts";
+import type { BufferLimit } from "./outbox.ts";
 import type { ProgressEvent } from "./progress.ts";
 
 /** What a reason is asked for. */
@@ -34,6 +35,12 @@ export interface ElevateOptions {
   readonly for?: string | number;
   /** Chooses among what may be asked for: an entitlement's id, or undefined to pass the refusal on. Needed for break-glass. Answers at once. */
   readonly choose?: (offers: readonly EntitlementOffer[]) => string | undefined;
+  /**
+   * How much of what a call streams to the service is kept until it is admitted, so that it can be issued again: `messages`, 100 unless told, and
+   * `bytes` as they go over the wire, 65,536 unless told. A refused call that has sent more is not parked: what it needs is asked for, and it
+   * ends with the refusal. Zero messages: no such call is ever parked.
+   */
+  readonly buffer?: Partial<BufferLimit>;
   /** Hears of the steps of calls that need an elevation. */
   readonly onProgress?: (event: ProgressEvent) => void;
   /** Towards the authority. */
@@ -59,8 +66,11 @@ export interface Settings extends Pick<ElevateOptions, "audience" | "identity" |
   readonly durationMs: number | undefined;
   readonly reason: (context: ReasonContext) => string;
   readonly alwaysGrant: boolean;
+  readonly buffer: BufferLimit;
   readonly clock: Clock;
 }
+
+const BUFFER: BufferLimit = { messages: 100, bytes: 65_536 };
 
 /** Checks the options. Throws TypeError, naming the option, for what could not work. */
 export function checkOptions(options: ElevateOptions): Settings {
@@ -78,6 +88,14 @@ export function checkOptions(options: ElevateOptions): Settings {
     durationMs: options.for === undefined ? undefined : durationOption("for", options.for),
     reason: typeof reason === "string" ? () => reason : reason,
     alwaysGrant: options.present === "grant",
+    buffer: bufferOption(options.buffer),
     clock: options.clock ?? systemClock,
   };
+}
+
+function bufferOption(given: Partial<BufferLimit> = {}): BufferLimit {
+  const { messages = BUFFER.messages, bytes = BUFFER.bytes } = given;
+  for (const [name, value] of Object.entries({ messages, bytes }))
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`buffer.${name}: ${value} is no whole number from 0 up`);
+  return { messages, bytes };
 }

@@ -1,28 +1,25 @@
 // The story of a refused call from asking to the metadata with which it is issued again. Asks the configured authority only, and only for the
 // method and audience that the program called. Never touches a call: call.ts does.
-import { type ReceivedStatus, sanitise, sleep, TRACEPARENT_HEADER } from "@brevet/protocol";
+import { sanitise, sleep } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
-import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
-import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
-import type { Ask, AuthoritySession } from "../client.ts";
+import type { Ask, AuthoritySession, Outage } from "../client.ts";
 import { AuthorityError, IdentityFailure } from "../connection/failure.ts";
 import { backoffMs } from "../connection/retry.ts";
 import { isApproved, type WaitResult } from "../watch/outcome.ts";
+import { type AskedCall, type Asking, askFor, coversRequest, withPayload } from "./ask.ts";
 import { type Credentials, demandsGrant } from "./credentials.ts";
-import { atOnce, tell } from "./hooks.ts";
+import { tell } from "./hooks.ts";
 import type { Settings } from "./options.ts";
-import { approved, asked, type ProgressEvent, running, waiting } from "./progress.ts";
-import { authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, reasonMissing, waitTimedOut } from "./refusal.ts";
-import { chooseEntitlement, type Remedy } from "./remedy.ts";
+import { approved, asked, type ProgressEvent, reachable, running, unreachable, waiting } from "./progress.ts";
+import { askedOnly, authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, waitTimedOut } from "./refusal.ts";
+import type { Remedy } from "./remedy.ts";
 
 /** A call that was refused and may be helped. */
-export interface RefusedCall extends ParkedCall {
+export interface RefusedCall extends ParkedCall, Pick<AskedCall, "sent" | "request"> {
   readonly remedy: Remedy;
   /** As the program gave it. */
   readonly given: Metadata;
-  /** As it was sent. */
-  readonly sent: Metadata;
 }
 
 /** What to do with it. */
@@ -33,12 +30,17 @@ export type Verdict =
   | { readonly kind: "pass" };
 
 /** The call as the messages see it, with when its wait began on the monotonic clock. */
-interface Parked extends RefusedCall {
+interface Parked extends RefusedCall, AskedCall {
   readonly beganMs: number;
+  /** Let go of when they are of no more use: a call may wait for long. */
+  offers: AskedCall["offers"];
+  toldOutage: boolean;
 }
 
 // Identity alone is enough: a grant only closes the gap until the guard has heard of the approval.
 const GRANT_PATIENCE_MS = 1500;
+// A call that is not parked is to end at once, with the elevation's id if that can be had.
+const ANNOUNCE_MS = 5000;
 
 /** See the head of this file. */
 export class Parking {
@@ -46,6 +48,9 @@ export class Parking {
   readonly #session: AuthoritySession;
   readonly #credentials: Credentials;
   readonly #random: () => number;
+  /** Calls that wait, told when the authority cannot be reached. */
+  readonly #waiting = new Set<Parked>();
+  #unsubscribe: () => void = () => {};
 
   /** `random` is in [0, 1), for jitter. */
   constructor(settings: Settings, session: AuthoritySession, credentials: Credentials, random: () => number = Math.random) {
@@ -56,14 +61,95 @@ export class Parking {
   }
 
   /** Does what helps, and says how the call goes on. Never rejects; after `signal` is aborted nobody listens. */
-  async help(call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
-    const { signal: closing, clock } = this.#settings;
-    const either = closing === undefined ? signal : AbortSignal.any([signal, closing]);
-    const parked = { ...call, beganMs: clock.monotonicMs() };
+  help(call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
+    return this.#help(this.#parked(call), this.#orClosing(signal));
+  }
+
+  /**
+   * For a call that cannot be issued again: asks, so that approvers see it, and says how the call ends, at once. The next call of the method finds
+   * what this one asked for. Never rejects; after `signal` is aborted nobody listens.
+   */
+  announce(call: RefusedCall, signal: AbortSignal, limitMs = ANNOUNCE_MS): Promise<Verdict> {
+    return this.#announce(this.#parked(call), this.#orClosing(signal), Math.max(0, Math.min(limitMs, ANNOUNCE_MS)));
+  }
+
+  async #help(parked: Parked, signal: AbortSignal): Promise<Verdict> {
+    this.#listen(parked);
     try {
-      return call.remedy === "renewal" ? await this.#renew(parked, either) : await this.#elevate(parked, either);
+      return parked.remedy === "renewal" ? await this.#renew(parked, signal) : await this.#elevate(parked, signal);
     } catch (error) {
       return { kind: "end", status: this.#failure(parked, error) };
+    } finally {
+      this.#waiting.delete(parked);
+      if (this.#waiting.size === 0) this.#unsubscribe();
+    }
+  }
+
+  async #announce(parked: Parked, signal: AbortSignal, limitMs: number): Promise<Verdict> {
+    const limit = new AbortController();
+    const timer = this.#settings.clock.after(limitMs, () => limit.abort(), { hold: true });
+    try {
+      return await this.#askOnly(parked, AbortSignal.any([signal, limit.signal]));
+    } catch (error) {
+      const isSilent = limit.signal.aborted || (error instanceof AuthorityError && error.transient);
+      if (!isSilent) return { kind: "end", status: this.#failure(parked, error) };
+      // The refusal itself says what to do.
+      this.#settings.logger?.warn({ method: parked.method, err: String(error) }, "brevet: the authority is away; nothing was asked for");
+      return { kind: "pass" };
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  async #askOnly(parked: Parked, signal: AbortSignal): Promise<Verdict> {
+    const { method } = parked;
+    const held = this.#credentials.heldFor(method);
+    if (parked.remedy === "renewal" && held !== undefined) {
+      // The next call shows it.
+      await this.#session.issueGrant(held, { fresh: true, signal }).catch(() => this.#credentials.drop(method));
+      return { kind: "pass" };
+    }
+    if (parked.remedy === "renewal") return { kind: "pass" };
+    this.#credentials.drop(method);
+    let elevation = await this.#openAlready(parked, signal);
+    if (elevation === undefined) {
+      const asking = askFor(parked, this.#settings);
+      if (asking.kind !== "ask") return asking;
+      signal.throwIfAborted();
+      elevation = (await this.#session.request(asking.ask, { signal })).elevation;
+    }
+    if (elevation === undefined) return { kind: "pass" };
+    this.#say(asked(method, elevation, parked.refused.metadata.decisionId));
+    if (demandsGrant(elevation) && isApproved(elevation)) {
+      if (elevation.state === ElevationState.SCHEDULED) elevation = await this.#session.start(elevation.id, { signal });
+      await this.#session.issueGrant(elevation.id, { signal });
+      this.#credentials.hold(elevation);
+    }
+    return { kind: "end", status: askedOnly(parked, elevation) };
+  }
+
+  #parked({ refused: { offer, ...refused }, ...call }: RefusedCall): Parked {
+    return { ...call, refused, offers: offer?.entitlements ?? [], beganMs: this.#settings.clock.monotonicMs(), toldOutage: false };
+  }
+
+  #orClosing(signal: AbortSignal): AbortSignal {
+    const { signal: closing } = this.#settings;
+    return closing === undefined ? signal : AbortSignal.any([signal, closing]);
+  }
+
+  /** Sessions are shared and outlive clients: this one listens while calls of its own wait. */
+  #listen(parked: Parked): void {
+    if (this.#settings.onProgress === undefined) return;
+    if (this.#waiting.size === 0) this.#unsubscribe = this.#session.onOutage((outage) => this.#tellOutage(outage));
+    this.#waiting.add(parked);
+  }
+
+  #tellOutage(outage: Outage | undefined): void {
+    for (const parked of this.#waiting) {
+      if (parked.toldOutage === (outage !== undefined)) continue;
+      parked.toldOutage = outage !== undefined;
+      const { url } = this.#session;
+      this.#say(outage === undefined ? reachable(parked.method, url) : unreachable(parked.method, url, outage));
     }
   }
 
@@ -100,11 +186,14 @@ export class Parking {
       this.#say(asked(parked.method, open, parked.refused.metadata.decisionId));
       result = await this.#session.wait(open.id, { ...this.#following(parked, signal, open), known: open });
     } else {
-      const ask = this.#question(parked);
-      if ("kind" in ask) return ask;
+      const asking = askFor(parked, this.#settings);
+      if (asking.kind !== "ask") return asking;
+      parked.offers = [];
       // The program's functions may have taken their time, or cancelled the call.
       signal.throwIfAborted();
-      result = await this.#patiently(parked, signal, () => this.#session.obtain(ask, this.#following(parked, signal, undefined)));
+      const obtained = await this.#obtain(parked, asking.ask, signal);
+      if ("kind" in obtained) return obtained;
+      result = obtained;
     }
     const { elevation } = result;
     if (elevation === undefined) return { kind: "end", status: authoritySilent(parked, this.#session.url, this.#waitedMs(parked)) };
@@ -127,39 +216,24 @@ export class Parking {
       if (error instanceof AuthorityError && !error.transient) return undefined;
       throw error;
     }
-    const fits = found.audience === audience && found.methods.includes(method) && found.requester?.name === principal;
+    const isOurs = found.audience === audience && found.methods.includes(method) && found.requester?.name === principal;
+    const fits = isOurs && coversRequest(found, parked);
     return fits && (found.state === ElevationState.PENDING || isOpen(found)) ? found : undefined;
   }
 
-  /** What to ask for, or how the call ends without asking. */
-  #question(parked: Parked): Ask | Verdict {
-    const { method, audience, refused } = parked;
-    const offers = refused.offer?.entitlements ?? [];
-    let entitlement: EntitlementOffer | undefined;
-    let name = "";
-    if (this.#settings.choose !== undefined && offers.length > 0) {
-      const chosen = atOnce("choose", this.#settings.choose(offers));
-      if (chosen === undefined) return { kind: "pass" };
-      name = chosen;
-      entitlement = offers.find((offer) => offer.entitlement === chosen);
-    } else {
-      const choice = chooseEntitlement(offers);
-      if (!choice.ask) return { kind: "pass" };
-      entitlement = choice.entitlement;
-      name = entitlement?.entitlement ?? "";
+  /** Asks and waits. That an approval covers one exact request is the authority's word where the refusal did not say so. */
+  async #obtain(parked: Parked, ask: Ask, signal: AbortSignal): Promise<WaitResult | Exclude<Asking, { kind: "ask" }>> {
+    const obtain = (question: Ask) =>
+      this.#patiently(parked, signal, () => this.#session.obtain(question, this.#following(parked, signal, undefined)));
+    try {
+      return await obtain(ask);
+    } catch (error) {
+      if (!(error instanceof AuthorityError) || error.received.reason !== "PAYLOAD_REQUIRED" || ask.payload !== undefined) throw error;
+      const exact = withPayload(parked, ask);
+      if (exact.kind !== "ask") return exact;
+      if (exact.ask.payload === undefined) throw error;
+      return obtain(exact.ask);
     }
-    const reason = atOnce("reason", this.#settings.reason({ method, audience, entitlement }));
-    if (entitlement?.reasonRequired && reason === "") return { kind: "end", status: reasonMissing(parked, entitlement) };
-    const { durationMs, clock } = this.#settings;
-    return {
-      audience,
-      method,
-      entitlement: name,
-      reason,
-      breakGlass: entitlement?.breakGlass ?? false,
-      ...(durationMs === undefined ? {} : { duration: durationFromMs(durationMs) }),
-      report: { ...reportOf(refused, method, parked.sent), callerTime: timestampFromMs(Math.round(clock.wallMs())) },
-    };
   }
 
   /** How this call waits: for the rest of its limit, telling the program each step once. */
@@ -201,7 +275,8 @@ export class Parking {
         "brevet: no grant; the call goes on with the identity alone",
       );
     }
-    if (grant !== undefined) this.#credentials.hold(elevation);
+    // An approval of one exact request is used with this call.
+    if (grant !== undefined && elevation.payloadDigest === undefined) this.#credentials.hold(elevation);
     const metadata = await this.#credentials.with(parked.given, grant);
     this.#say(running(parked.method, elevation));
     return { kind: "issue", metadata };
@@ -234,17 +309,4 @@ export class Parking {
 
 function isOpen({ state }: Elevation): boolean {
   return state === ElevationState.SCHEDULED || state === ElevationState.ACTIVE;
-}
-
-/** The caller's half of a refusal, for the authority. */
-function reportOf(refused: ReceivedStatus, method: string, sent: Metadata) {
-  const [trace] = sent.get(TRACEPARENT_HEADER);
-  return {
-    decisionId: refused.metadata.decisionId ?? "",
-    code: refused.code,
-    reason: refused.reason ?? "",
-    method,
-    headersSent: Object.keys(sent.getMap()),
-    traceId: typeof trace === "string" ? (/^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(trace)?.[1] ?? "") : "",
-  };
 }

@@ -1,6 +1,7 @@
 // What a program hears of a call on its way: plain objects, ready for a log line or a terminal.
 import { type Elevation, ElevationStateSchema, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
 import { type Timestamp, timestampDate } from "@bufbuild/protobuf/wkt";
+import type { Outage } from "../connection/outage.ts";
 
 /** The call and the elevation that an event is about. Times are RFC 3339. */
 interface About {
@@ -31,6 +32,18 @@ export type ProgressEvent =
   | (About & { readonly kind: "approved"; readonly by: readonly string[]; readonly windowEnd?: string })
   /** The call was issued again. */
   | (About & { readonly kind: "running" })
+  /** The authority does not answer; the call waits on, for the rest of `wait`. Told once per outage, of which `since` is the beginning. */
+  | {
+      readonly kind: "unreachable";
+      readonly method: string;
+      /** Its origin. */
+      readonly authority: string;
+      readonly since: string;
+      /** What the last try came to. */
+      readonly problem: string;
+    }
+  /** It answers again. */
+  | { readonly kind: "reachable"; readonly method: string; readonly authority: string }
   /** A permitted call told when its window ends: `secondsLeft` after the answer. */
   | { readonly kind: "window"; readonly method: string; readonly secondsLeft: number };
 
@@ -73,6 +86,16 @@ export function running(method: string, elevation: Elevation): ProgressEvent {
   return { kind: "running", ...about(method, elevation) };
 }
 
+/** The event for a call that waits for the authority itself. */
+export function unreachable(method: string, authority: string, { sinceMs, problem }: Outage): ProgressEvent {
+  return { kind: "unreachable", method, authority, since: new Date(sinceMs).toISOString(), problem };
+}
+
+/** The event for the end of that. */
+export function reachable(method: string, authority: string): ProgressEvent {
+  return { kind: "reachable", method, authority };
+}
+
 /** `PENDING` … `REVOKED`. */
 export function stateName({ state }: Elevation): string {
   return ElevationStateSchema.value[state]?.localName ?? "UNSPECIFIED";
@@ -104,6 +127,10 @@ export function describeProgress(event: ProgressEvent): string {
       return `approved${event.by.length === 0 ? "" : ` by ${event.by.join(", ")}`}: ${event.elevation}`;
     case "running":
       return `calling ${event.method} again`;
+    case "unreachable":
+      return `the authority ${event.authority} has not answered since ${event.since} (${event.problem}); ${event.method} waits on`;
+    case "reachable":
+      return `the authority ${event.authority} answers again`;
     default:
       return `the window ends in ${event.secondsLeft}s`;
   }

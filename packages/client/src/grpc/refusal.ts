@@ -49,6 +49,32 @@ export function waitTimedOut(parked: ParkedCall, elevation: Elevation, waitedMs:
   });
 }
 
+/** The refusal as it came, of a call that had sent more than can be sent again; with what was asked for since. */
+export function askedOnly(parked: ParkedCall, elevation: Elevation): StatusObject {
+  const { reason = "ELEVATION_REQUIRED", metadata, help } = parked.refused;
+  const isPending = elevation.state === ElevationState.PENDING;
+  const then = isPending ? `call again after the approval. Run: brevet show ${elevation.id}` : `it is ${stateName(elevation)}: call again`;
+  return statusOf({
+    reason,
+    message:
+      `${parked.method} needs an approved elevation, and this call has sent too much to wait for it.` +
+      ` Asked for ${elevation.id} (${elevation.entitlement}); ${then}${recorded(parked)}`,
+    metadata: { ...metadata, ...factsOf(parked, elevation) },
+    help,
+  });
+}
+
+/** An approval covers one exact request, and this one is too long for people to read. */
+export function payloadTooLong(parked: ParkedCall, bytes: number, mostBytes: number): StatusObject {
+  return statusOf({
+    reason: "REQUEST_INVALID",
+    message:
+      `each approval of ${parked.method} covers one exact request of at most ${mostBytes / 1024} KiB, and this one has ${bytes} bytes.` +
+      ` Split it${recorded(parked)}`,
+    metadata: { ...called(parked), field: "payload", problem: `must be at most ${mostBytes} bytes` },
+  });
+}
+
 /** The elevation became final without letting the call run. */
 export function notElevated(parked: ParkedCall, elevation: Elevation): StatusObject {
   const { reason, says } = ENDINGS[elevation.state] ?? { reason: "ELEVATION_REQUIRED", says: () => "is in no known state" };

@@ -28,6 +28,20 @@ export function remedyFor(refused: ReceivedStatus, called: CalledMethod): Remedy
   return retry === "after-approval" ? "approval" : undefined;
 }
 
+/**
+ * Whether a stream may have run under the elevation whose end it was refused for: it ended after the stream was issued, `runningMs` ago. Such
+ * a stream has reached its handler, also where no response header came, and is not issued again. By the guard's times alone; where they are
+ * missing, it may have.
+ */
+export function endedUnderway({ reason, metadata }: ReceivedStatus, runningMs: number): boolean {
+  if (reason !== "ELEVATION_EXPIRED" && reason !== "ELEVATION_ENDED") return false;
+  const sinceMs = Date.parse(metadata.serverTime ?? "") - Date.parse(metadata.expiredAt ?? metadata.endedAt ?? "");
+  return !(sinceMs > runningMs + MAX_CLOCK_ERROR_MS);
+}
+
+// A guard that knows the authority's time less well than this permits nothing.
+const MAX_CLOCK_ERROR_MS = 1000;
+
 /** Which entitlement to ask for. */
 export type Choice =
   /** Undefined: whichever the authority finds best. */

@@ -12,6 +12,7 @@ import {
 } from "@brevet/protocol/brevet/v1/elevation";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
+import { Outages } from "../connection/outage.ts";
 import { until } from "../testdata/scene.ts";
 import { Watch } from "./watch.ts";
 
@@ -48,7 +49,13 @@ class Streams {
 
 function setUp() {
   const streams = new Streams();
-  const watch = new Watch({ open: streams.open, clock: systemClock, random: () => 0.1, logger: undefined });
+  const watch = new Watch({
+    open: streams.open,
+    clock: systemClock,
+    random: () => 0.1,
+    logger: undefined,
+    outages: new Outages(systemClock),
+  });
   const heard: string[] = [];
   const waiter = (id: string) => ({
     id,

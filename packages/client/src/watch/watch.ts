@@ -11,6 +11,7 @@ import {
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AuthorityError, type IdentityFailure } from "../connection/failure.ts";
 import type { ClientLogger } from "../connection/logger.ts";
+import type { Outages } from "../connection/outage.ts";
 import { backoffMs, type Pace } from "../connection/retry.ts";
 
 /** Somebody who waits for one elevation. */
@@ -30,6 +31,8 @@ export interface WatchOptions extends Pace {
     signal: AbortSignal,
   ): AsyncIterable<ElevationServiceWatchResponse>;
   readonly logger: ClientLogger | undefined;
+  /** Told how it goes. */
+  readonly outages: Pick<Outages, "failed" | "answered">;
 }
 
 // The authority sends a heartbeat at least every 15 s.
@@ -106,6 +109,7 @@ export class Watch {
         break;
       }
       this.#failures += 1;
+      this.#options.outages.failed(failure?.message ?? "the watch broke off");
       if (this.#failures === 1)
         this.#options.logger?.warn({ err: failure?.message }, "brevet: the watch on the authority broke off; it will be resumed");
       await sleep(this.#clock, backoffMs(this.#failures, this.#options.random), turn.signal).catch(() => undefined);
@@ -149,6 +153,7 @@ export class Watch {
         if (turn.signal.aborted) return undefined;
         listen();
         this.#failures = 0;
+        this.#options.outages.answered();
         if (message.reset) {
           whole = true;
           seen.clear();

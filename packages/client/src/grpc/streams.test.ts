@@ -1,0 +1,347 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { InterceptingCall, type Interceptor, status } from "@grpc/grpc-js";
+import * as fc from "fast-check";
+import { begin, EACH_KIND, Guarded, type Running } from "../testdata/guarded.ts";
+import { type Answer, until } from "../testdata/scene.ts";
+import type { BufferLimit } from "./outbox.ts";
+
+const STREAMED = ["Import", "Chat"] as const;
+const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n));
+
+const isOk = ({ code }: Answer): boolean => code === 0;
+
+/** Writes as a careful program does: waits where it is told to. */
+async function send({ writing }: Running, messages: Iterable<string>): Promise<void> {
+  for (const message of messages)
+    if (writing?.write(Buffer.from(message)) === false) await new Promise((resolve) => writing.once("drain", resolve));
+}
+
+test("a refused call of any kind waits for a person and runs: the service gets every message, in order, once", async () => {
+  for (const method of EACH_KIND) {
+    await using desk = await Guarded.open();
+    const sent = method === "Import" || method === "Chat" ? ["a", "b", "c", "d", "e"] : ["a"];
+    const { answer } = begin(desk.client(), method, sent);
+    await desk.approve((await desk.event("waiting")).elevation);
+    const { code, message, response } = await answer;
+    assert.equal(code, status.OK, `${method}: ${message}`);
+    assert.equal(response, { Refund: "done a", List: "a", Import: "read 5", Chat: "a+b+c+d+e" }[method]);
+    assert.deepEqual(desk.handled, [{ method, messages: sent }]);
+    assert.deepEqual(
+      desk.events.map(({ kind }) => kind),
+      ["asked", "waiting", "approved", "running", "window"],
+      method,
+    );
+  }
+});
+
+test("a program goes on writing into a parked call until the buffer is full, then waits, and nothing is lost", async () => {
+  for (const method of STREAMED) {
+    await using desk = await Guarded.open();
+    const running = begin(desk.client({ buffer: { messages: 30 } }), method);
+    await send(running, ["0"]);
+    const { elevation } = await desk.event("waiting");
+    let written = 1;
+    const writing = (async () => {
+      for (const message of numbers(200).slice(1)) {
+        await send(running, [message]);
+        written += 1;
+      }
+      running.writing?.end();
+    })();
+    // Thirty in the buffer, one that waits for room, and up to fifteen in Node's own.
+    await until(() => written >= 30);
+    await pause(50);
+    assert.ok(written < 50, `${written}`);
+    await desk.approve(elevation);
+    await writing;
+    const { code, message } = await running.answer;
+    assert.equal(code, status.OK, message);
+    assert.deepEqual(desk.handled, [{ method, messages: numbers(200) }]);
+  }
+});
+
+test("a call that sent more than the buffer is not parked: it asks, ends at once, and names what it asked for", async () => {
+  for (const [method, buffer] of [
+    ["Import", { messages: 4 }],
+    ["Chat", { bytes: 8 }],
+    ["Import", { messages: 0 }],
+  ] as const) {
+    await using desk = await Guarded.open();
+    const client = desk.client({ buffer });
+    const answer = await begin(client, method, numbers(12)).answer;
+    assert.deepEqual([answer.code, answer.status.reason], [status.PERMISSION_DENIED, "ELEVATION_REQUIRED"]);
+    const [mine, ...others] = await desk.mine();
+    assert.equal(others.length, 0);
+    assert.deepEqual([answer.status.metadata.elevation, answer.status.metadata.state], [mine?.id, "PENDING"]);
+    assert.match(answer.status.metadata.decisionId ?? "", /^dec_/);
+    assert.match(
+      answer.message,
+      new RegExp(`Asked for ${mine?.id} \\(desk\\); call again after the approval. Run: brevet show ${mine?.id}`),
+    );
+    assert.deepEqual(
+      desk.events.map(({ kind }) => kind),
+      ["asked"],
+    );
+    // Nobody waits: the window starts with the first use.
+    await desk.approve(mine?.id ?? "");
+    assert.equal((await desk.mine())[0]?.windowStart, undefined);
+    const again = await until(async () => {
+      const next = await begin(client, method, numbers(12)).answer;
+      return isOk(next) && next;
+    });
+    assert.equal(again.code, status.OK);
+    assert.deepEqual(desk.handled, [{ method, messages: numbers(12) }]);
+    assert.equal((await desk.mine()).length, 1);
+  }
+});
+
+test("past the buffer an elevation that has to be shown is shown by the call after the next", async () => {
+  await using desk = await Guarded.open();
+  const client = desk.client({ buffer: { messages: 0 } });
+  const first = await begin(client, "Show", numbers(3)).answer;
+  await desk.approve(first.status.metadata.elevation ?? "");
+  const codes: number[] = [];
+  await until(async () => {
+    codes.push((await begin(client, "Show", numbers(3)).answer).code);
+    return codes.at(-1) === status.OK;
+  });
+  assert.deepEqual(desk.handled, [{ method: "Show", messages: numbers(3) }]);
+  assert.equal((await desk.mine()).length, 1);
+});
+
+test("past the buffer an authority that is away takes nothing from the refusal", async () => {
+  await using desk = await Guarded.open();
+  const lines: string[] = [];
+  const logger = { info: () => {}, warn: (_: object, message: string) => lines.push(message) };
+  const client = desk.client({ buffer: { messages: 1 }, authority: "http://127.0.0.1:1", logger });
+  const answer = await begin(client, "Import", numbers(3), { deadline: Date.now() + 1000 }).answer;
+  assert.equal(answer.status.reason, "ELEVATION_REQUIRED");
+  assert.match(answer.message, /Run: brevet request test\.v1\.Desk\/Import/);
+  assert.ok(lines.includes("brevet: the authority is away; nothing was asked for"));
+});
+
+test("a parked call of any kind can be cancelled, and is not issued again", async () => {
+  for (const method of EACH_KIND) {
+    await using desk = await Guarded.open();
+    const running = begin(desk.client({ buffer: { messages: 2 } }), method);
+    await send(running, ["0"]);
+    const { elevation } = await desk.event("waiting");
+    const written = send(running, numbers(40));
+    running.cancel();
+    const { code, message } = await running.answer;
+    assert.deepEqual([code, message], [status.CANCELLED, "Cancelled on client"]);
+    // A writer that waited for room goes on.
+    await written;
+    await desk.approve(elevation);
+    // The guard knows by now, and would have let it in.
+    const next = begin(desk.client(), "Refund", ["next"]);
+    assert.equal((await next.answer).code, status.OK);
+    assert.deepEqual(desk.handled, [{ method: "Refund", messages: ["next"] }]);
+  }
+});
+
+test("the deadline of a call of any kind stands still while a person is waited for, and goes on afterwards", async () => {
+  for (const method of EACH_KIND) {
+    await using desk = await Guarded.open();
+    const { answer } = begin(desk.client(), method, ["a"], { deadline: Date.now() + 700 });
+    const { elevation } = await desk.event("waiting");
+    await pause(800);
+    await desk.approve(elevation);
+    assert.equal((await answer).code, status.OK, method);
+    const late = begin(desk.client(), "Chat", undefined, { deadline: Date.now() + 150 });
+    assert.equal((await late.answer).code, status.DEADLINE_EXCEEDED);
+  }
+});
+
+test("a program that ends its side while the call is parked ends it for the service too", async () => {
+  for (const method of STREAMED) {
+    await using desk = await Guarded.open();
+    const running = begin(desk.client(), method);
+    await send(running, ["a"]);
+    const { elevation } = await desk.event("waiting");
+    await send(running, ["b"]);
+    running.writing?.end();
+    await desk.approve(elevation);
+    assert.equal((await running.answer).code, status.OK);
+    assert.deepEqual(desk.handled, [{ method, messages: ["a", "b"] }]);
+  }
+});
+
+test("a stream that says nothing before it is answered is parked and issued again all the same", async () => {
+  await using desk = await Guarded.open();
+  const running = begin(desk.client(), "Chat");
+  await desk.approve((await desk.event("waiting")).elevation);
+  await desk.event("running");
+  await send(running, ["a"]);
+  await until(() => running.received.length === 1);
+  running.writing?.end();
+  assert.deepEqual([(await running.answer).code, running.received], [status.OK, ["a"]]);
+});
+
+test("what is sent again is what was sent, whatever the program did to its objects since", async () => {
+  for (const method of EACH_KIND) {
+    await using desk = await Guarded.open();
+    const kept = Buffer.from("first");
+    const sent = ["first", "other", "third"];
+    const running = begin(desk.client(), method, method === "Import" || method === "Chat" ? undefined : ["first"]);
+    if (running.writing !== undefined) {
+      for (const message of sent) {
+        kept.write(message);
+        // The same object once the call has taken it, as programs do that read a file.
+        await new Promise<void>((resolve) => running.writing?.write(kept, () => resolve()));
+      }
+      running.writing.end();
+    }
+    const { elevation } = await desk.event("waiting");
+    kept.write("XXXXX");
+    await desk.approve(elevation);
+    assert.equal((await running.answer).code, status.OK);
+    assert.deepEqual(desk.handled, [{ method, messages: running.writing === undefined ? ["first"] : sent }]);
+  }
+});
+
+test("a request that is changed after the call was made is not changed for the service", async () => {
+  await using desk = await Guarded.open();
+  const request = { amount: 1 };
+  const code = (value: { amount: number }) => Buffer.from(JSON.stringify(value));
+  const answers: Promise<string>[] = [];
+  const client = desk.client();
+  for (const amount of [1, 2, 3]) {
+    request.amount = amount;
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    answers.push(promise);
+    client.makeUnaryRequest("/test.v1.Desk/Refund", code, String, request, (error, value) =>
+      error ? reject(error) : resolve(value ?? ""),
+    );
+  }
+  request.amount = 4;
+  await desk.approve((await desk.event("waiting")).elevation);
+  assert.deepEqual(
+    (await Promise.all(answers)).toSorted(),
+    [1, 2, 3].map((amount) => `done {"amount":${amount}}`),
+  );
+});
+
+test("interceptors below it may take their time with metadata and messages", async () => {
+  await using desk = await Guarded.open();
+  const slow: Interceptor = (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, listener, next) => void setTimeout(() => next(metadata, listener), 5),
+      sendMessage: (message, next) => void setTimeout(() => next(message), 1),
+    });
+  for (const method of EACH_KIND) {
+    const sent = method === "Import" || method === "Chat" ? numbers(20) : ["a"];
+    const { answer } = begin(desk.client({}, [slow]), method, sent);
+    if (method === "Refund") await desk.approve((await desk.event("waiting")).elevation);
+    assert.equal((await answer).code, status.OK);
+    assert.deepEqual(desk.handled.at(-1), { method, messages: sent });
+  }
+});
+
+test("a call that waits for its token keeps what the program sends, and ends its side after it", async () => {
+  await using desk = await Guarded.open();
+  const token = Promise.withResolvers<void>();
+  const client = desk.client({
+    identity: async (audience) => {
+      if (audience !== "brevet") await token.promise;
+      return desk.identity(audience);
+    },
+    buffer: { messages: 5 },
+  });
+  const running = STREAMED.map((method) => begin(client, method, numbers(50)));
+  token.resolve();
+  for (const { answer } of running) assert.equal((await answer).status.reason, "ELEVATION_REQUIRED");
+  await desk.approve((await desk.mine())[0]?.id ?? "");
+  await until(async () => isOk(await begin(client, "Refund", ["a"]).answer));
+  for (const method of STREAMED) {
+    assert.equal((await begin(client, method, numbers(50)).answer).code, status.OK);
+    assert.deepEqual(desk.handled.at(-1), { method, messages: numbers(50) });
+  }
+});
+
+test("a channel that was closed while a stream was parked ends it as UNAVAILABLE, and its writer goes on", async () => {
+  for (const method of STREAMED) {
+    await using desk = await Guarded.open();
+    const client = desk.client({ buffer: { messages: 2 } });
+    const running = begin(client, method);
+    await send(running, ["0"]);
+    const { elevation } = await desk.event("waiting");
+    const written = send(running, numbers(40));
+    client.close();
+    await desk.approve(elevation);
+    assert.equal((await running.answer).code, status.UNAVAILABLE);
+    await written;
+  }
+});
+
+test("in a chain only the outermost client asks, whatever the kind of the call", async () => {
+  await using desk = await Guarded.open();
+  const hop = desk.client({ buffer: { messages: 1 } });
+  for (const method of EACH_KIND) {
+    desk.relay = async (parent) => {
+      const sent = method === "Import" || method === "Chat" ? numbers(3) : ["a"];
+      return (await begin(hop, method, sent, { parent }).answer).status.reason ?? "OK";
+    };
+    const outer = await begin(desk.client(), "Relay", ["for another"]).answer;
+    assert.deepEqual([outer.code, outer.response], [status.OK, "ELEVATION_REQUIRED"], method);
+  }
+  assert.deepEqual(await desk.mine(), []);
+  assert.deepEqual(desk.events, []);
+});
+
+test("ten thousand messages go both ways through a call that was parked, with back-pressure, none lost", async () => {
+  await using desk = await Guarded.open();
+  const running = begin(desk.client({ buffer: { messages: 50 } }), "Chat");
+  const sending = (async () => {
+    await send(running, numbers(20));
+    await desk.approve((await desk.event("waiting")).elevation);
+    await send(running, numbers(10_000).slice(20));
+    running.writing?.end();
+  })();
+  const { code, message } = await running.answer;
+  await sending;
+  assert.equal(code, status.OK, message);
+  assert.deepEqual(running.received, numbers(10_000));
+  desk.listing = () => numbers(10_000);
+  const listed = begin(desk.client(), "List", ["all"]);
+  assert.equal((await listed.answer).code, status.OK);
+  assert.deepEqual(listed.received, numbers(10_000));
+});
+
+test("however messages are cut and timed, around the refusal and the approval: all of them, in order, once, or a refusal and none", async () => {
+  const chunks = fc.array(fc.record({ bytes: fc.integer({ min: 0, max: 9000 }), waitMs: fc.integer({ min: -8, max: 6 }) }), {
+    maxLength: 40,
+  });
+  const limits = fc.record({ messages: fc.integer({ min: 0, max: 30 }), bytes: fc.integer({ min: 0, max: 60_000 }) });
+  const story = async (
+    method: (typeof STREAMED)[number],
+    sent: { bytes: number; waitMs: number }[],
+    buffer: BufferLimit,
+    approveMs: number,
+  ) => {
+    await using desk = await Guarded.open();
+    const running = begin(desk.client({ buffer }), method);
+    const messages = sent.map(({ bytes }, n) => `${n}:`.padEnd(bytes, "x"));
+    const sending = (async () => {
+      for (const [n, { waitMs }] of sent.entries()) {
+        if (waitMs > 0) await pause(waitMs);
+        await send(running, messages.slice(n, n + 1));
+      }
+      running.writing?.end();
+    })();
+    const asked = await desk.event("asked");
+    await pause(approveMs);
+    await desk.approve(asked.elevation);
+    const answer = await running.answer;
+    await sending;
+    const wasParked = isOk(answer);
+    assert.deepEqual(desk.handled, wasParked ? [{ method, messages }] : []);
+    if (wasParked && method === "Chat") assert.deepEqual(running.received, messages);
+    if (!wasParked) assert.equal(answer.status.metadata.elevation, asked.elevation, answer.message);
+    const total = messages.join("").length;
+    if (messages.length <= buffer.messages && total <= buffer.bytes) assert.ok(wasParked, "it was within the buffer");
+  };
+  await fc.assert(fc.asyncProperty(fc.constantFrom(...STREAMED), chunks, limits, fc.integer({ min: 0, max: 40 }), story), { numRuns: 15 });
+});
