@@ -1,5 +1,6 @@
 // What every form of guard has behind it: the link to the authority, the decision, the record, and the calls in hand.
 // Owns the wiring of one guard; a form (grpc/, proxy/) brings calls. Never touches a transport of theirs.
+import type { CompiledPolicy } from "@brevet/policy";
 import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, type EncodedStatus, newId, systemClock } from "@brevet/protocol";
 import { Decider } from "../core/decide.ts";
 import type { Knowledge } from "../core/knowledge.ts";
@@ -91,6 +92,11 @@ export class Enforcement {
   /** Takes a call in hand; the form says `begin` when it is ready to be told. */
   call(incoming: IncomingCall, port: CallPort): EnforcedCall {
     return new EnforcedCall(this.#means, incoming, port);
+  }
+
+  /** How many messages a method takes and answers, as the policy's descriptors say; undefined: nothing is known of it. */
+  methodKind(method: string): ReturnType<CompiledPolicy["methodKind"]> {
+    return this.#decider.knowledge?.policy?.compiled.methodKind(method);
   }
 
   /** The status of a call that could not even be taken in hand. */
