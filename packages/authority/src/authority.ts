@@ -14,8 +14,8 @@ import { PolicyBook, type PolicyFile } from "./guards/policies.ts";
 import { GuardRegistry } from "./guards/registry.ts";
 import { GuardLink } from "./guards/sync.ts";
 import { adminHandler } from "./http/admin.ts";
-import { type Listener, listen, type RequestHandler, refusePlaintext, type ServerTls } from "./http/listen.ts";
-import { requestHandler } from "./http/requests.ts";
+import { listen, type RequestHandler, refusePlaintext, type ServerTls } from "./http/listen.ts";
+import { notYet, requestHandler } from "./http/requests.ts";
 import { rpcHandler } from "./http/rpc.ts";
 import { DevelopmentIssuer, isForDevelopment, type SignIn } from "./identity/development.ts";
 import { fetchText, isLoopbackHost } from "./identity/fetch.ts";
@@ -29,6 +29,7 @@ import { translateErrors } from "./rpc/status.ts";
 import { openEmbeddedStore } from "./store/embedded/embedded.ts";
 import type { Store } from "./store/store.ts";
 import { AuthorityClock, spanOf, startProblem } from "./time/authority-clock.ts";
+import { lastKnownMs, TimeNotes } from "./time/known-time.ts";
 import { ElevationWatches } from "./watch/elevations.ts";
 import { ReadableLog } from "./watch/entries.ts";
 import { WaitingCalls } from "./watch/waiting.ts";
@@ -57,7 +58,7 @@ export interface AuthorityOptions {
   readonly dev?: boolean;
   /** The machine's; the authority's own time runs on it. Default: the system's. */
   readonly clock?: Clock;
-  /** The wall clock is right, though it is more than 5 minutes before the log's last entry, or more than 30 days after it. */
+  /** The wall clock is right, though it is more than 5 minutes before the last time that the authority knew, or more than 30 days after it. */
   readonly acceptClock?: boolean;
   /** Default: warnings and worse on standard error; false: nothing. */
   readonly logger?: Logger | false;
@@ -89,25 +90,32 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const clock = authorityClock(options, logger);
   checkOptions(options);
   await using starting = new AsyncDisposableStack();
-  const store = starting.use(await openEmbeddedStore(options.data, { clock }));
-  await resumeTime(clock, store, options);
-  const development = await developmentOf(store, options, clock);
-  const log = starting.use(await Log.open({ store, newId, fold: { evolve, nextDueMs } }));
-  const policies = starting.use(await PolicyBook.open({ log, logger, authorityAudience: audience }, options.policies));
-
-  const drainer = new AbortController();
-  const drain = drainer.signal;
-  const urls = { listening: "", public: options.publicUrl?.replace(/\/$/, "") ?? "", issuer: options.issuer ?? "" };
-  // Names that depend on the port are known once it listens; until then it answers nobody.
-  let answer: RequestHandler = (_request, response) => void response.destroy();
+  // First: where the ports are taken, nothing is made or written.
+  let answer: RequestHandler = notYet;
+  let answerAdmin: RequestHandler = notYet;
   const listener = await listen({ ...(options.listen ?? LOOPBACK), ...(options.tls ? { tls: options.tls } : {}) }, (request, response) =>
     answer(request, response),
   );
   starting.defer(() => listener.close(0));
-  urls.listening = listener.url;
-  urls.public ||= listener.url;
-  urls.issuer ||= urls.public;
+  const admin =
+    options.admin === false
+      ? undefined
+      : await listen({ ...(options.admin ?? LOOPBACK), public: true }, (request, response) => answerAdmin(request, response));
+  if (admin) starting.defer(() => admin.close(0));
+  const publicUrl = options.publicUrl?.replace(/\/$/, "") ?? listener.url;
+  const issuer = options.issuer ?? publicUrl;
+
+  const store = starting.use(await openEmbeddedStore(options.data, { clock }));
+  await resumeTime(clock, store, options);
+  const development = await developmentOf(store, options, clock);
   development?.serveAt(listener.url);
+  const log = starting.use(await Log.open({ store, newId, fold: { evolve, nextDueMs } }));
+  const noteFault = (error: unknown) => logger.error({ err: error }, "the time could not be noted");
+  starting.use(new TimeNotes({ clock, secrets: store.secrets, onFault: noteFault }));
+  const policies = starting.use(await PolicyBook.open({ log, logger, authorityAudience: audience }, options.policies));
+
+  const drainer = new AbortController();
+  const drain = drainer.signal;
 
   const identities = starting.use(
     new Identities({
@@ -120,7 +128,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
       ...(development ? { development } : {}),
     }),
   );
-  const grants = new Grants({ issuer: urls.issuer, keys: new GrantKeys(store, clock) });
+  const grants = new Grants({ issuer, keys: new GrantKeys(store, clock) });
   const waiting = new WaitingCalls(clock);
   const readable = new ReadableElevations({ view: store, policies });
   const isWaiting = (elevation: string) => waiting.isWaiting(elevation);
@@ -135,8 +143,8 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     identities,
     grants,
     clock,
-    issuer: urls.issuer,
-    publicUrl: urls.public,
+    issuer,
+    publicUrl,
     registry,
     decisions: new RecentDecisions(),
     logger,
@@ -155,14 +163,13 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     }),
     interceptors: [translateErrors(logger)],
     logger,
+    drain,
   });
-  answer = requestHandler({ rpc, grants, development, publicUrl: () => urls.public, logger });
-
-  const admin = await listenAdmin(options.admin, store, drain);
-  if (admin) starting.defer(() => admin.close(0));
-  if (development) await writeCode(options.data, urls.listening, development);
+  answer = requestHandler({ rpc, grants, development, publicUrl: () => publicUrl, logger });
+  answerAdmin = adminHandler({ ready: () => problemOf(store, drain) });
+  if (development) await writeCode(options.data, listener.url, development);
   logger.info(
-    { url: urls.listening, audience, policies: policies.policies().map((policy) => policy.audience), dev: options.dev === true },
+    { url: listener.url, audience, policies: policies.policies().map((policy) => policy.audience), dev: options.dev === true },
     "the authority listens",
   );
 
@@ -174,7 +181,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   };
   let disposed: Promise<void> | undefined;
   return {
-    url: urls.listening,
+    url: listener.url,
     ...(admin ? { adminUrl: admin.url } : {}),
     ...(development
       ? {
@@ -209,13 +216,13 @@ function authorityClock({ clock: given }: AuthorityOptions, logger: Logger): Aut
   });
 }
 
-/** Goes on from the log's last entry. @throws Error where the wall clock is too far from it, and nobody confirmed that. */
+/** Goes on from the last known time. @throws Error where the wall clock is too far from it, and nobody confirmed that. */
 async function resumeTime(clock: AuthorityClock, store: Store, { acceptClock = false }: AuthorityOptions): Promise<void> {
-  const { revision, timeMs } = await store.head();
-  if (revision === 0n) return;
-  const problem = acceptClock ? undefined : startProblem(timeMs, clock.wallMs());
+  const lastMs = await lastKnownMs(store);
+  if (lastMs === 0) return;
+  const problem = acceptClock ? undefined : startProblem(lastMs, clock.wallMs());
   if (problem !== undefined) throw new Error(problem);
-  clock.notBefore(timeMs);
+  clock.notBefore(lastMs);
 }
 
 function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {
@@ -246,12 +253,9 @@ async function writeCode(data: string, url: string, { issuer, code }: Developmen
   await writeFile(join(data, "dev.json"), `${JSON.stringify({ url, issuer, code })}\n`, { mode: 0o600 });
 }
 
-async function listenAdmin(at: AuthorityOptions["admin"], store: Store, drain: AbortSignal): Promise<Listener | undefined> {
-  if (at === false) return undefined;
-  const ready = async () => {
-    if (drain.aborted) return "draining";
-    await store.head();
-    return undefined;
-  };
-  return listen({ ...(at ?? LOOPBACK), public: true }, adminHandler({ ready }));
+/** Why it takes no calls; undefined where it does. */
+async function problemOf(store: Store, drain: AbortSignal): Promise<string | undefined> {
+  if (drain.aborted) return "draining";
+  await store.head();
+  return undefined;
 }

@@ -5,12 +5,14 @@ import { connect } from "node:net";
 import { test } from "node:test";
 import { GrpcCode } from "@brevet/protocol";
 import { ElevationService, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { GuardServiceSyncRequestSchema } from "@brevet/protocol/brevet/v1/guard";
 import { startTestAuthority, TestCa } from "@brevet/testing";
+import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
 import { startAuthority } from "../authority.ts";
-import { clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
+import { AUDIENCE, clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
 
 test("gRPC, Connect over HTTP/1 and HTTP/2, gRPC-Web, JSON and pages share a port", async () => {
   await using authority = await startTestAuthority({ policy: policyText() });
@@ -179,6 +181,37 @@ test("draining: a call under way is answered, streams end with UNAVAILABLE, noth
   await drained;
   assert.ok(performance.now() - startMs < 2500);
   assert.equal((await refusal(elevations.list({}, { timeoutMs: 2000 }))).code, GrpcCode.UNAVAILABLE);
+});
+
+test("draining lets go of linked guards and watchers without waiting for their half, and tells them to come back", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const guards = await Promise.all(
+    [1, 2, 3].map(async (place) => {
+      const { guards: api } = clients(transport(authority.url, await authority.token(`workload:guard-${AUDIENCE}`)));
+      async function* say() {
+        yield create(GuardServiceSyncRequestSchema, {
+          message: { case: "hello", value: { audience: AUDIENCE, instance: `gud_${place}` } },
+        });
+        // As a guard does: its half stays open.
+        await new Promise<never>(() => {});
+      }
+      return new Reading((signal) => api.sync(say(), { signal }));
+    }),
+  );
+  for (const guard of guards) await guard.until(({ message }) => message.case === "caughtUp");
+  const { elevations } = clients(transport(authority.url, await authority.token("user:sam@test")));
+  const watch = new Reading((signal) => elevations.watch({}, { signal }));
+  await watch.until((message) => message.caughtUp);
+  const startMs = performance.now();
+  const drained = authority.authority.drain();
+  for (const stream of [...guards, watch]) {
+    const { code, reason } = await refusal(stream.until(() => false));
+    assert.deepEqual([code, reason], [GrpcCode.UNAVAILABLE, "AUTHORITY_UNREACHABLE"]);
+  }
+  await drained;
+  const tookMs = performance.now() - startMs;
+  // A half that stays open would be waited for a second.
+  assert.ok(tookMs < 900, `${Math.round(tookMs)} ms`);
 });
 
 function transportIdentity(token: string) {

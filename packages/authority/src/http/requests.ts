@@ -23,6 +23,10 @@ export interface RequestsOptions {
 type Request = IncomingMessage | Http2ServerRequest;
 type Response = ServerResponse | Http2ServerResponse;
 
+/** Answers while the authority starts: gRPC clients read it as UNAVAILABLE. */
+export const notYet: RequestHandler = (request, response) =>
+  send(request, response, { status: 503, type: "text/plain; charset=utf-8", body: "the authority starts; try again\n" });
+
 /** The handler of the authority's port. */
 export function requestHandler(options: RequestsOptions): RequestHandler {
   return (request, response) => {

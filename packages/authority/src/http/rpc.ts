@@ -14,6 +14,8 @@ export interface RpcOptions {
   readonly routes: (router: ConnectRouter) => void;
   readonly interceptors: readonly Interceptor[];
   readonly logger: Logger;
+  /** Aborted when the authority goes away. */
+  readonly drain: AbortSignal;
 }
 
 /** Answers a request if its path is a method's. */
@@ -21,11 +23,13 @@ export type RpcHandler = (request: IncomingMessage | Http2ServerRequest, respons
 
 /** A caller has so long to end its half of a stream that was answered. */
 const HALF_OPEN_MS = 1000;
+/** When the authority goes away: long enough for the answer to be read apart from the reset. */
+const HALF_OPEN_DRAINING_MS = 100;
 /** And to send the one message of a call that does not stream. */
 const BODY_MS = 30_000;
 
 /** Serves a router. */
-export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHandler {
+export function rpcHandler({ routes, interceptors, logger, drain }: RpcOptions): RpcHandler {
   const router = createConnectRouter({ interceptors: [...interceptors], acceptCompression: [compressionGzip] });
   routes(router);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
@@ -35,7 +39,7 @@ export function rpcHandler({ routes, interceptors, logger }: RpcOptions): RpcHan
     if ("stream" in request && handler.method.methodKind === "unary") closeLate(request);
     const serve = async () => {
       const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request))));
-      if ("stream" in response) endWithAnswer(response);
+      if ("stream" in response) endWithAnswer(response, drain);
       if (isGrpc(request) && "stream" in response && (await sentAsTrailersOnly(answer, response))) return;
       await universalResponseToNodeResponse(answer, response);
     };
@@ -57,9 +61,9 @@ function isGrpc(request: IncomingMessage | Http2ServerRequest): boolean {
  * An answer that is complete ends the stream, also where the caller does not end its half (RFC 9113, 8.1): or it would stay open for ever.
  * Not at once: connect-node takes a reset for a failure, and forgets the answer.
  */
-function endWithAnswer({ stream }: Http2ServerResponse): void {
+function endWithAnswer({ stream }: Http2ServerResponse, drain: AbortSignal): void {
   stream.once("finish", () => {
-    const late = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), HALF_OPEN_MS);
+    const late = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), drain.aborted ? HALF_OPEN_DRAINING_MS : HALF_OPEN_MS);
     stream.once("close", () => clearTimeout(late));
   });
 }

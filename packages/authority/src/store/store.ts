@@ -178,7 +178,7 @@ export interface Store extends View, AsyncDisposable {
    * answered; also for groups of other replicas. The changes are shared: a listener changes nothing in them and does not throw.
    */
   subscribe(listener: (changes: readonly Change[]) => void): Disposable;
-  /** Small values that are not in the log: private keys, the development issuer. Durable when it resolves. */
+  /** Small values that are not in the log: private keys, the development issuer, the last known time. Durable when it resolves. */
   readonly secrets: { get(name: string): Promise<Uint8Array | undefined>; set(name: string, value: Uint8Array): Promise<void> };
 }
 

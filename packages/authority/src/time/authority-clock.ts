@@ -11,7 +11,7 @@ const LONGEST_WAIT_MS = 60_000;
 /** Some systems tell the boot-time clock in whole seconds. */
 const SLEPT_MS = 2000;
 const PARTED_MS = 30_000;
-/** How far a wall clock may be from the log's last entry at a start that nobody confirmed. */
+/** How far a wall clock may be from the last known time at a start that nobody confirmed. */
 const MOST_BEFORE_MS = 5 * 60_000;
 const MOST_AFTER_MS = 30 * 24 * 3_600_000;
 
@@ -106,16 +106,16 @@ export class AuthorityClock implements Clock {
 
 /**
  * Why an authority does not start by itself at this wall clock, for whom starts it; undefined where it may: the wall clock is at most 5
- * minutes before the log's last entry, and at most 30 days after it.
- * @param lastMs Of the last entry, milliseconds since 1970.
+ * minutes before the last known time, and at most 30 days after it.
+ * @param lastMs Of the log's last entry, or noted since (known-time.ts), milliseconds since 1970.
  */
 export function startProblem(lastMs: number, wallMs: number): string | undefined {
   const before = lastMs - wallMs > MOST_BEFORE_MS;
   if (!before && wallMs - lastMs <= MOST_AFTER_MS) return undefined;
   const [far, which] = [spanOf(Math.abs(lastMs - wallMs)), before ? "before" : "after"];
-  const then = before ? "time then goes on from the last entry" : "what was open may be over by then";
+  const then = before ? "time then goes on from the last known one" : "what was open may be over by then";
   return (
-    `the machine's clock says ${instant(wallMs)}, which is ${far} ${which} the log's last entry (${instant(lastMs)}): ` +
+    `the machine's clock says ${instant(wallMs)}, which is ${far} ${which} the last time that the authority knew (${instant(lastMs)}): ` +
     `correct the machine's clock and start again. If it is right, confirm it with --accept-clock (option acceptClock): ${then}`
   );
 }

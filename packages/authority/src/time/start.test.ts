@@ -1,11 +1,16 @@
 // An authority that starts where its machine's clock is far from the log, and one whose clock steps while it runs.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { GuardServiceSyncRequestSchema } from "@brevet/protocol/brevet/v1/guard";
 import { startTestAuthority, type TestAuthority, TestClock } from "@brevet/testing";
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { startAuthority } from "../authority.ts";
 import { AUDIENCE, clients, policyText, REFUND, Reading, requestId, transport } from "../testdata/scene.ts";
 
 const MINUTE = 60_000;
@@ -51,6 +56,41 @@ test("a restart with a clock that went back an hour is refused, and says both ti
   await active(authority);
   const restart = authority.restart(() => clock.step(-HOUR));
   await assert.rejects(restart, /clock says 2026-01-05T11:00:00\.000Z, which is 1 h before .*2026-01-05T12:00:00\.000Z.*--accept-clock/);
+});
+
+test("an idle authority notices at its restart that the clock went back, though the log's last entry is older still", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock });
+  const id = await active(authority);
+  await clock.advanceSlowly(4 * MINUTE, MINUTE);
+  await authority.restart(() => clock.step(-3 * MINUTE));
+  assert.equal((await toldToGuard(authority)).sent, Date.UTC(2026, 0, 5, 12, 4), "time goes on from what was known");
+  clock.advance(MINUTE);
+  const sam = await as(authority, "user:sam@test");
+  const watch = new Reading((signal) => sam.elevations.watch({ filter: { ids: [id] } }, { signal }));
+  await watch.until(({ elevation }) => elevation?.state === ElevationState.EXPIRED);
+  watch.abort.abort();
+  await clock.advanceSlowly(6 * HOUR, MINUTE);
+  const restart = authority.restart(() => clock.step(-2 * HOUR));
+  await assert.rejects(
+    restart,
+    /which is 2 h 3 min before the last time that the authority knew \(2026-01-05T18:05:00\.000Z\).*--accept-clock/,
+  );
+});
+
+test("a taken port is told before anything is made or written", async () => {
+  const directory = join(await mkdtemp(join(tmpdir(), "brevet-taken-")), "data");
+  await using first = await startTestAuthority({ policy: policyText(), admin: { host: "127.0.0.1", port: 0 } });
+  const portOf = (url: string | undefined) => Number(new URL(url ?? "").port);
+  const free = { host: "127.0.0.1", port: 0 };
+  for (const taken of [
+    { listen: { host: "127.0.0.1", port: portOf(first.url) }, admin: free },
+    { listen: free, admin: { host: "127.0.0.1", port: portOf(first.authority.adminUrl) } },
+  ]) {
+    const options = { data: directory, dev: true, policies: [{ file: "p.yaml", text: policyText() }], logger: false as const, ...taken };
+    await assert.rejects(startAuthority(options), { code: "EADDRINUSE" });
+    assert.equal(existsSync(directory), false);
+  }
 });
 
 test("a clock that went back and is accepted lets no window outlive its end, and guards are told the log's time", async () => {
