@@ -4,6 +4,7 @@ import { measureCall } from "./call.ts";
 import { measureDecision } from "./decision.ts";
 import type { Effort } from "./effort.ts";
 import { measureLifecycle } from "./lifecycle.ts";
+import { measureProxy } from "./proxy.ts";
 import { measureRevoke } from "./revoke.ts";
 
 const benches: Readonly<Record<string, (effort: Effort) => Promise<string>>> = {
@@ -12,6 +13,7 @@ const benches: Readonly<Record<string, (effort: Effort) => Promise<string>>> = {
   lifecycle: measureLifecycle,
   approval: measureApproval,
   revoke: measureRevoke,
+  proxy: measureProxy,
 };
 
 const words = process.argv.slice(2);
