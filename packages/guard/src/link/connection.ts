@@ -3,6 +3,7 @@
 
 import { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { GuardService } from "@brevet/protocol/brevet/v1/guard";
+import { LogService } from "@brevet/protocol/brevet/v1/log";
 import { type Client, Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
@@ -32,6 +33,9 @@ export interface ConnectionOptions {
 export interface Connection {
   readonly guards: Client<typeof GuardService>;
   readonly elevations: Client<typeof ElevationService>;
+  readonly logs: Client<typeof LogService>;
+  /** Ends the connection; the next call makes another. */
+  reset(): void;
   /** Ends the connection and all calls on it. */
   close(): void;
 }
@@ -57,6 +61,8 @@ export function connect(options: ConnectionOptions): Connection {
   return {
     guards: createClient(GuardService, transport),
     elevations: createClient(ElevationService, transport),
+    logs: createClient(LogService, transport),
+    reset: () => manager.abort(),
     close: () => manager.abort(),
   };
 }

@@ -1,22 +1,30 @@
 // The link to the authority: one Sync stream, kept open, resumed when it breaks; knowledge and time down, acknowledgements and decisions up.
-// Owns reconnecting and the estimate of the authority's time. Never decides a call, and never keeps one waiting but for its first use.
-import { type Clock, catalogue, type NewId, OffsetEstimator, sleep, type TimeEstimate, type Timer } from "@brevet/protocol";
+// Owns reconnecting, and what is kept for a restart. Never decides a call, and never keeps one waiting but for its first use.
+import { type Clock, type NewId, sleep, type TimeEstimate, type Timer } from "@brevet/protocol";
+import { LogPositionSchema } from "@brevet/protocol/brevet/v1/elevation";
 import {
   type GuardServiceSyncRequest,
   GuardServiceSyncRequestSchema,
   type GuardServiceSyncResponse,
 } from "@brevet/protocol/brevet/v1/guard";
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import type { Used } from "../core/decide.ts";
 import type { Knowledge } from "../core/knowledge.ts";
 import type { GuardLogger } from "../log/logger.ts";
+import { StateFolder } from "../state/folder.ts";
+import { readState } from "../state/restored.ts";
+import { StateKeeper } from "../state/state.ts";
+import { Acknowledger } from "./acknowledge.ts";
+import { RefusedLog } from "./checkpoint.ts";
 import { type Connection, type ConnectionOptions, connect } from "./connection.ts";
 import type { DecisionLog } from "./decisions.ts";
-import { failureOf, isBroken } from "./failure.ts";
+import { type Failure, failureOf } from "./failure.ts";
 import { Intake } from "./intake.ts";
 import { Outbox } from "./outbox.ts";
+import { AuthorityTime } from "./time.ts";
+import { useElevation } from "./use.ts";
 
 /** What a link is made with. */
 export interface LinkOptions extends ConnectionOptions {
@@ -32,25 +40,35 @@ export interface LinkOptions extends ConnectionOptions {
   readonly decisions: DecisionLog;
   /** Called with the knowledge to decide by, whenever it has changed: the same, or another that replaces it. */
   readonly onKnowledge: (knowledge: Knowledge) => void;
+  /** The time was learnt anew, after a sleep of the machine: what waits for an instant has to look again. */
+  readonly onTime?: () => void;
+  /** Folder to keep what is known in, for a restart. */
+  readonly state?: string;
 }
 
 /** How the link stands. */
 export interface LinkStatus {
   readonly connected: boolean;
-  /** Why not; absent while connected. */
+  /** What is in the way; absent where nothing is. */
   readonly problem?: string;
+  /** When the authority had sent what is decided by, on its clock, if that was read from the disk; milliseconds since 1970. */
+  readonly restoredMs?: number;
 }
 
 const BACKOFF_FIRST_MS = 250;
 const BACKOFF_MOST_MS = 15_000;
 const PROBES_AT_START = 4;
 const PROBE_EVERY_MS = 10_000;
+/** At first more often: a clock that runs wrong shows early. */
+const PROBES_OFTEN_MS = 5000;
 const FLUSH_EVERY_MS = 500;
 /** Heartbeats come every 15 s at the latest. */
 const SILENT_MS = 40_000;
-const USE_TIMEOUT_MS = 5000;
+/** A connection that answers no probe after a sleep of the machine was given up by the other side. */
+const WAKE_MS = 700;
 const FORGET_EVERY_MS = 60_000;
 const CLOSE_GRACE_MS = 500;
+const CHECKPOINT_TIMEOUT_MS = 5000;
 
 type SyncMessage = GuardServiceSyncRequest["message"];
 
@@ -59,7 +77,11 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #connection: Connection;
   readonly #intake: Intake;
-  readonly #estimator = new OffsetEstimator();
+  readonly #time: AuthorityTime;
+  readonly #acknowledger: Acknowledger;
+  readonly #keeper: StateKeeper | undefined;
+  readonly #folder: StateFolder | undefined;
+  #restoredMs: number | undefined;
   readonly #abort = new AbortController();
   readonly #instance: string;
   #outbox: Outbox<GuardServiceSyncRequest> | undefined;
@@ -68,57 +90,91 @@ export class Link {
   #problem: string | undefined;
   #logged = "";
   #adopted: Knowledge | undefined;
-  #acknowledged = "";
-  #ackQueued = false;
   #heardAtMs = 0;
   #probedAtMs = 0;
   #forgotAtMs = 0;
   #closing = false;
+  /** The machine slept: the connection is made anew at once. */
+  #awoken = false;
+  #watchdog: AbortController | undefined;
+  #linkedAtMs = 0;
+  #ticking: Timer | undefined;
   #streamEnded: Promise<void> = Promise.resolve();
 
-  /** @throws TypeError for an address that may not be used. */
+  /** @throws TypeError for an address or a folder that may not be used; Error for a folder that cannot be made. */
   constructor(options: LinkOptions) {
+    const { clock, audience, logger } = options;
     this.#options = options;
     this.#connection = connect(options);
     this.#instance = options.newId("gud");
-    this.#intake = new Intake({ ...options, complete: (knowledge) => this.#complete(knowledge) });
+    this.#intake = new Intake({
+      ...options,
+      complete: (knowledge) => this.#complete(knowledge),
+      onChange: (change) => this.#keeper?.changed(change),
+    });
+    this.#time = new AuthorityTime({ clock, onDoubt: (partedMs) => this.#doubt(partedMs), onSettled: () => options.onTime?.() });
+    this.#acknowledger = new Acknowledger({
+      enforced: () => (this.#adopted === this.#intake.current ? this.#adopted : undefined),
+      now: () => this.now(),
+      wallMs: () => clock.wallMs(),
+      saved: () => this.#keeper?.saved() ?? Promise.resolve(true),
+      send: (value) => this.#send(() => ({ case: "acknowledgement", value })),
+    });
+    if (options.state === undefined) return;
+    const intake = this.#intake;
+    this.#folder = new StateFolder(options.state, audience);
+    this.#keeper = new StateKeeper({
+      folder: this.#folder,
+      owner: this.#owner,
+      instance: this.#instance,
+      clock,
+      logger,
+      source: {
+        whole: () => intake.whole(),
+        heard: () => intake.heard(),
+        mark: () => this.#time.mark(),
+        pin: () => intake.checkpoint.pin,
+      },
+    });
   }
 
-  /** Connects, and goes on until closed. */
+  /** Goes on from what was kept, if anything was; connects, and goes on until closed. */
   start(): void {
-    this.#running ??= this.#run();
+    if (this.#running !== undefined) return;
+    if (this.#folder !== undefined) this.#restore(this.#folder);
+    this.#running = this.#run();
+    const { clock } = this.#options;
+    const tick = (): void => {
+      this.#tick();
+      this.#ticking = clock.after(FLUSH_EVERY_MS, tick);
+    };
+    this.#ticking = clock.after(FLUSH_EVERY_MS, tick);
   }
 
   get status(): LinkStatus {
-    return { connected: this.#connected, ...(this.#problem === undefined ? {} : { problem: this.#problem }) };
+    const problem = this.#problem ?? this.#keeper?.problem;
+    return {
+      connected: this.#connected,
+      ...(problem === undefined ? {} : { problem }),
+      ...(this.#restoredMs === undefined ? {} : { restoredMs: this.#restoredMs }),
+    };
   }
 
-  /** The authority's time; undefined before the first sample. */
+  /** The authority's time; undefined before the first sample. Its error is Infinity where nothing tells the time any more. */
   now(): TimeEstimate | undefined {
-    return this.#estimator.estimate(this.#options.clock.monotonicMs());
+    return this.#time.now();
   }
 
-  /** Starts an elevation's window, or uses up an approval. One repeat if the connection broke: the request id makes it safe. */
-  async use(id: string, payloadDigest?: Uint8Array): Promise<Used> {
-    const request = { requestId: this.#options.newId("req"), id, ...(payloadDigest && { payloadDigest }) };
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        const { elevation } = await this.#connection.elevations.start(request, { timeoutMs: USE_TIMEOUT_MS, signal: this.#abort.signal });
-        if (elevation !== undefined) return { ok: true, elevation };
-        return { ok: false, reason: "AUTHORITY_UNREACHABLE", problem: "the authority answered nothing" };
-      } catch (error) {
-        const failure = failureOf(error, this.#options.authority);
-        if (isBroken(failure.code) && failure.reason === undefined && attempt === 0 && !this.#abort.signal.aborted) continue;
-        const { reason } = failure;
-        if (reason !== undefined && (reason.startsWith("ELEVATION_") || reason === "GRANT_PAYLOAD_MISMATCH"))
-          return { ok: false, reason, problem: catalogue[reason].what };
-        this.#options.logger.warn(
-          { elevation: id, cause: failure.cause, fix: failure.fix },
-          "the first use of an elevation could not be told to the authority",
-        );
-        return { ok: false, reason: "AUTHORITY_UNREACHABLE", problem: "the first use could not be told to the authority" };
-      }
-    }
+  /** After a sleep of the machine, while a fresh sample is waited for: resolves with it, or after two seconds. */
+  settling(): Promise<void> | undefined {
+    return this.#time.settling();
+  }
+
+  /** Starts an elevation's window, or uses up an approval. */
+  use(id: string, payloadDigest?: Uint8Array): Promise<Used> {
+    const { newId, authority, logger } = this.#options;
+    const use = { requestId: newId("req"), id, ...(payloadDigest && { payloadDigest }) };
+    return useElevation(use, { connection: this.#connection, authority, logger, signal: this.#abort.signal });
   }
 
   /** Sends what is left of the decisions, ends the stream and the connection. */
@@ -138,6 +194,36 @@ export class Link {
     this.#abort.abort();
     this.#connection.close();
     await this.#running;
+    this.#ticking?.cancel();
+    await this.#keeper?.close();
+    this.#time.close();
+  }
+
+  get #owner() {
+    const { audience, authority } = this.#options;
+    return { audience, authority: new URL(authority).origin };
+  }
+
+  #restore(folder: StateFolder): void {
+    const { logger } = this.#options;
+    const about = { folder: folder.path };
+    let state: ReturnType<typeof readState>;
+    try {
+      state = readState(folder, this.#owner);
+    } catch (error) {
+      state = String(error);
+    }
+    if (state === undefined) return;
+    if (typeof state === "string")
+      return logger.error({ ...about, problem: state }, "what the guard kept is refused: it starts without, and waits for the authority");
+    const problem = this.#time.restore(state.mark);
+    this.#intake.restore(state.messages, state.pin);
+    const known = this.#intake.current;
+    this.#restoredMs = known?.heardMs ?? 0;
+    const where = { epoch: known?.epoch, revision: String(known?.revision), heard: new Date(this.#restoredMs).toISOString() };
+    logger.info({ ...about, ...where }, "the guard goes on from what it kept");
+    if (problem !== undefined)
+      logger.error({ ...about, problem }, "nobody can tell the time: elevated calls are refused until the authority is there");
   }
 
   async #run(): Promise<void> {
@@ -148,12 +234,12 @@ export class Link {
       const before = clock.monotonicMs();
       const stream = this.#stream(signal);
       this.#streamEnded = settled(stream);
-      let failure: ReturnType<typeof failureOf>;
+      let failure: Failure;
       try {
         await stream;
         failure = { cause: "the authority ended the stream", fix: "none: it is connected to again", code: Code.Unavailable };
       } catch (error) {
-        failure = failureOf(error, authority);
+        failure = error instanceof RefusedLog ? refusalOf(error) : failureOf(error, authority);
       }
       this.#connected = false;
       this.#outbox?.end();
@@ -161,13 +247,17 @@ export class Link {
       if (signal.aborted || this.#closing) break;
       this.#problem = `${failure.cause}; ${failure.fix}`;
       // A stream that lasted was a good one: the next attempt starts from the first step again.
-      attempt = clock.monotonicMs() - before > BACKOFF_MOST_MS ? 0 : attempt + 1;
+      attempt = this.#awoken || clock.monotonicMs() - before > BACKOFF_MOST_MS ? 0 : attempt + 1;
       if (this.#logged !== this.#problem) {
         this.#logged = this.#problem;
-        logger.warn(
-          { authority, cause: failure.cause, fix: failure.fix, ...(failure.reason && { reason: failure.reason }) },
-          "no link to the authority",
-        );
+        const { cause, fix, reason } = failure;
+        const about = { authority, cause, fix, ...(reason && { reason }) };
+        if (failure.code === Code.DataLoss) logger.error(about, "the authority's log is refused: this guard goes on with what it knows");
+        else logger.warn(about, "no link to the authority");
+      }
+      if (this.#awoken) {
+        this.#awoken = false;
+        continue;
       }
       // Full jitter: many guards that lost the same authority come back spread out.
       const delayMs = random() * Math.min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(attempt, 10));
@@ -182,96 +272,106 @@ export class Link {
   async #stream(signal: AbortSignal): Promise<void> {
     const outbox = new Outbox<GuardServiceSyncRequest>();
     this.#outbox = outbox;
-    this.#acknowledged = "";
+    this.#acknowledger.restart();
     const { clock } = this.#options;
     const watchdog = new AbortController();
+    this.#watchdog = watchdog;
     this.#send(() => ({ case: "hello", value: this.#hello() }));
     this.#heardAtMs = clock.monotonicMs();
-    let ticking: Timer | undefined;
-    const tick = (): void => {
-      this.#tick(watchdog);
-      ticking = clock.after(FLUSH_EVERY_MS, tick);
-    };
-    ticking = clock.after(FLUSH_EVERY_MS, tick);
-    try {
-      const responses = this.#connection.guards.sync(outbox, { signal: AbortSignal.any([signal, watchdog.signal]) });
-      for await (const response of responses) this.#receive(response);
-    } finally {
-      ticking.cancel();
-    }
+    const responses = this.#connection.guards.sync(outbox, { signal: AbortSignal.any([signal, watchdog.signal]) });
+    for await (const response of responses) this.#receive(response);
   }
 
   #hello() {
     const { audience, form, software } = this.#options;
-    const known = this.#intake.current;
+    const { current: known, checkpoint } = this.#intake;
+    const root = known && checkpoint.rootAt(known);
     return {
       $typeName: "brevet.v1.GuardHello" as const,
       audience,
       form,
       instance: this.#instance,
       software,
-      checkpoint: this.#intake.checkpoint,
-      ...(known && { after: { $typeName: "brevet.v1.LogPosition" as const, epoch: known.epoch, revision: known.revision } }),
+      checkpoint: checkpoint.note,
+      ...(known && { after: create(LogPositionSchema, { epoch: known.epoch, revision: known.revision, ...(root && { root }) }) }),
     };
   }
 
   #receive(response: GuardServiceSyncResponse): void {
-    const { clock, logger, authority } = this.#options;
+    const { clock, decisions } = this.#options;
     const arrivedMs = clock.monotonicMs();
     this.#heardAtMs = arrivedMs;
     if (response.message.case === "welcome") {
       for (let i = 0; i < PROBES_AT_START; i += 1) this.#probe();
-      this.#connected = true;
-      const again = this.#options.decisions.unconfirmed;
+      const again = decisions.unconfirmed;
       if (again !== undefined) this.#send(() => ({ case: "decisions", value: again }));
-      this.#problem = undefined;
-      if (this.#logged !== "") logger.info({ authority }, "linked to the authority again");
-      this.#logged = "";
     }
     if (response.message.case === "timeSample") {
       const { sent, received, answered } = response.message.value;
-      if (received && answered) this.#estimator.sample(Number(sent) / 1e6, timestampMs(received), timestampMs(answered), arrivedMs);
+      if (received && answered) this.#time.sample(Number(sent) / 1e6, timestampMs(received), timestampMs(answered), arrivedMs);
     }
     if (response.message.case === "decisionsTaken") {
-      this.#options.decisions.confirmed(response.message.value.sequence);
-      if (this.#options.decisions.size > 0) this.#flush();
+      decisions.confirmed(response.message.value.sequence);
+      if (decisions.size > 0) this.#flush();
     }
-    this.#intake.apply(response);
-    this.#acknowledge();
+    if (this.#intake.apply(response)) this.#linked(arrivedMs);
+    this.#acknowledger.soon();
+  }
+
+  /** The stream has caught up, and its log is the one that is known. */
+  #linked(nowMs: number): void {
+    const { logger, authority } = this.#options;
+    this.#connected = true;
+    this.#linkedAtMs = nowMs;
+    this.#problem = undefined;
+    if (this.#logged !== "") logger.info({ authority }, "linked to the authority again");
+    this.#logged = "";
+    void this.#trustCheckpoints();
+  }
+
+  /** The key of the log's checkpoints is asked for once per epoch, and believed from then on. */
+  async #trustCheckpoints(): Promise<void> {
+    const { checkpoint } = this.#intake;
+    if (checkpoint.note === "" || checkpoint.pin !== "") return;
+    try {
+      const { verifierKey } = await this.#connection.logs.getCheckpoint(
+        {},
+        { timeoutMs: CHECKPOINT_TIMEOUT_MS, signal: this.#abort.signal },
+      );
+      if (checkpoint.trust(verifierKey)) this.#keeper?.renew();
+      else
+        this.#options.logger.error({ note: checkpoint.note }, "the log's checkpoint is not signed with the key that the authority names");
+    } catch {
+      // With the next link.
+    }
+  }
+
+  /** The machine slept, or its clock stepped: whether the connection still stands is seen by the answers to probes. */
+  #doubt(partedMs: number): void {
+    const { clock, logger } = this.#options;
+    logger.warn(
+      { partedMs: Math.round(partedMs) },
+      "this machine slept, or its clock stepped: elevated calls wait for the authority's time",
+    );
+    for (let i = 0; i < PROBES_AT_START; i += 1) this.#probe();
+    const watchdog = this.#watchdog;
+    clock.after(WAKE_MS, () => {
+      if (this.#time.settling() === undefined || watchdog !== this.#watchdog) return;
+      this.#awoken = true;
+      this.#connection.reset();
+      watchdog?.abort(new Error("the connection did not outlive the machine's sleep"));
+    });
   }
 
   /** Complete, and the time is known: decide by it. */
   #complete(knowledge: Knowledge): void {
     if (this.now() === undefined) return;
+    if (this.#running !== undefined) {
+      this.#restoredMs = undefined;
+      if (this.#adopted !== knowledge || this.#keeper?.keeps === false) this.#keeper?.renew();
+    }
     this.#adopted = knowledge;
     this.#options.onKnowledge(knowledge);
-  }
-
-  /** Once per turn of the loop, however many entries came in it. */
-  #acknowledge(): void {
-    if (this.#ackQueued || this.#adopted === undefined || this.#adopted !== this.#intake.current) return;
-    const { epoch, revision, policy } = this.#adopted;
-    if (`${epoch}/${revision}/${policy?.version}` === this.#acknowledged) return;
-    this.#ackQueued = true;
-    setImmediate(() => {
-      this.#ackQueued = false;
-      const known = this.#adopted;
-      if (known === undefined) return;
-      this.#acknowledged = `${known.epoch}/${known.revision}/${known.policy?.version}`;
-      this.#send(() => ({ case: "acknowledgement", value: this.#acknowledgement(known) }));
-    });
-  }
-
-  #acknowledgement(known: Knowledge) {
-    const now = this.now();
-    const offsetMs = now === undefined ? 0 : now.authorityMs - this.#options.clock.wallMs();
-    return {
-      $typeName: "brevet.v1.GuardAcknowledgement" as const,
-      position: { $typeName: "brevet.v1.LogPosition" as const, epoch: known.epoch, revision: known.revision },
-      policyVersion: known.policy?.version ?? 0n,
-      clockOffset: durationFromMs(Math.round(offsetMs)),
-      clockError: durationFromMs(Math.ceil(now?.errorMs ?? 0)),
-    };
   }
 
   #probe(): void {
@@ -283,13 +383,18 @@ export class Link {
     }));
   }
 
-  #tick(watchdog: AbortController): void {
+  #tick(): void {
     const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - this.#heardAtMs > SILENT_MS) watchdog.abort(new Error("the authority was silent for longer than it may be"));
-    if (!this.#connected) return;
-    if (nowMs - this.#probedAtMs > PROBE_EVERY_MS) this.#probe();
-    this.#flush();
+    // Notices a sleep of the machine, also where no call comes.
     const authorityMs = this.now()?.authorityMs;
+    if (this.#outbox !== undefined && nowMs - this.#heardAtMs > SILENT_MS)
+      this.#watchdog?.abort(new Error("the authority was silent for longer than it may be"));
+    if (!this.#connected) return;
+    this.#keeper?.tick();
+    const often = this.#time.wanted || nowMs - this.#linkedAtMs < PROBES_OFTEN_MS;
+    if (often || nowMs - this.#probedAtMs > PROBE_EVERY_MS) this.#probe();
+    this.#flush();
+    this.#acknowledger.soon();
     if (nowMs - this.#forgotAtMs < FORGET_EVERY_MS || authorityMs === undefined) return;
     this.#forgotAtMs = nowMs;
     this.#intake.current?.forgetEnded(authorityMs);
@@ -312,6 +417,10 @@ export class Link {
   #send(make: () => SyncMessage): void {
     this.#outbox?.push(() => create(GuardServiceSyncRequestSchema, { message: make() }));
   }
+}
+
+function refusalOf({ message, fix }: RefusedLog): Failure {
+  return { cause: `the authority's log is no successor of the one that this guard knows: ${message}`, fix, code: Code.DataLoss };
 }
 
 /** When it ended, however. */
