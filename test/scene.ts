@@ -43,16 +43,22 @@ export class Scene implements AsyncDisposable {
     this.charge = parts.charge;
   }
 
-  /** Starts both. `authorityEnvironment` is for the authority alone. */
-  static async open(options: { authorityEnvironment?: NodeJS.ProcessEnv } = {}): Promise<Scene> {
+  /** Starts both. Each environment is for that process alone. */
+  static async open(options: { authorityEnvironment?: NodeJS.ProcessEnv; ledgerEnvironment?: NodeJS.ProcessEnv } = {}): Promise<Scene> {
     const data = await mkdtemp(join(tmpdir(), "brevet-scene-"));
     const stage = new Stage({});
-    const own = options.authorityEnvironment ?? {};
-    try {
-      stage.setEnvironment(own);
-      const { authority, url } = await stage.authority(join(data, "authority"));
+    const restore = (own: NodeJS.ProcessEnv) => {
       for (const name of Object.keys(own)) stage.setEnvironment({ [name]: process.env[name] });
-      return new Scene({ stage, data, authority, url, ...(await stage.ledger(data, url, CALLER)) });
+    };
+    const { authorityEnvironment = {}, ledgerEnvironment = {} } = options;
+    try {
+      stage.setEnvironment(authorityEnvironment);
+      const { authority, url } = await stage.authority(join(data, "authority"));
+      restore(authorityEnvironment);
+      stage.setEnvironment(ledgerEnvironment);
+      const ledger = await stage.ledger(data, url, CALLER);
+      restore(ledgerEnvironment);
+      return new Scene({ stage, data, authority, url, ...ledger });
     } catch (error) {
       await stage[Symbol.asyncDispose]();
       await rm(data, { recursive: true, force: true });
