@@ -1,12 +1,13 @@
 // One guard form at work: an authority, a clock that tests move, the guarded service, and a connection to it.
 // Owns the wiring of one test; never expects anything.
 import type { Clock } from "@brevet/protocol";
+import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { TestClock } from "../clock/clock.ts";
 import { GUARD_TOKEN, ScriptedAuthority } from "./guard-authority.ts";
-import type { TokenFaults } from "./guard-facts.ts";
+import type { ElevationFields, TokenFaults } from "./guard-facts.ts";
 import { type ServedService, WorldService } from "./guard-service.ts";
 import { type Headers, WireClient } from "./guard-wire.ts";
-import { AUDIENCE, DESCRIPTORS, policyText } from "./guard-world.ts";
+import { AUDIENCE, DESCRIPTORS, type Group, policyText } from "./guard-world.ts";
 
 /** A logger as guards take it: pino, or alike. */
 export interface FormLogger {
@@ -56,11 +57,21 @@ export interface SceneOptions {
   readonly policy?: string;
   /** Another guard's authority and clock, for two guards that know the same. */
   readonly beside?: GuardScene;
-  /** Default: {@link SkewedClock} on the scene's clock. */
+  /** Default: {@link skewed}. */
   readonly clock?: (clock: TestClock) => Clock;
   readonly logger?: FormLogger;
-  /** Default true. */
-  readonly untilReady?: boolean;
+  /** The authority answers nothing yet, and the guard is not waited for. */
+  readonly cutOff?: boolean;
+}
+
+/** A principal of its own, and its one elevation. */
+export interface Elevated {
+  readonly who: string;
+  readonly elevation: Elevation;
+  /** `authorization`. */
+  readonly headers: Headers;
+  /** The elevation becomes this, and the guard knows. */
+  change(fields: Partial<ElevationFields>): Promise<void>;
 }
 
 /** What belongs together; gone together. */
@@ -72,11 +83,18 @@ export interface GuardScene extends AsyncDisposable {
   readonly client: WireClient;
   /** Lines of the guard's log: fields and message. */
   readonly lines: readonly Readonly<Record<string, unknown>>[];
+  /** The name of a person that no other test has. */
+  person(): string;
+  /** A person with an elevation for a group, ACTIVE for an hour unless the fields say otherwise; the guard knows. */
+  elevated(group: Group, fields?: Partial<ElevationFields>): Promise<Elevated>;
   /** `authorization` of a person. */
   as(principal: string, faults?: TokenFaults): Headers;
   /** Moves the clock on; the guard hears of the authority on the way, and knows the exact time at the end. */
   advance(ms: number): Promise<void>;
 }
+
+/** A test of one scene. */
+export type ScenePromise = (title: string, body: (scene: GuardScene) => Promise<void>) => void;
 
 const START_LIMIT_MS = 20_000;
 const STEP_MS = 5000;
@@ -84,10 +102,12 @@ const STEP_MS = 5000;
 const SKEW_MS = 7 * 3_600_000;
 
 /** The scene's clock as a machine sees it whose wall clock is hours off. */
-export function skewed(clock: TestClock): Clock {
+export function skewed(clock: TestClock, skewMs: () => number = () => SKEW_MS): Clock {
   return {
-    wallMs: () => clock.wallMs() + SKEW_MS,
+    wallMs: () => clock.wallMs() + skewMs(),
     monotonicMs: () => clock.monotonicMs(),
+    bootMs: () => clock.bootMs(),
+    boot: () => clock.boot(),
     after: (delayMs, callback) => clock.after(delayMs, callback),
   };
 }
@@ -99,6 +119,7 @@ export async function guardScene(form: GuardForm, options: SceneOptions = {}): P
   const authority =
     options.beside?.authority ??
     starting.use(await ScriptedAuthority.start({ policy: policyText(options.policy), descriptors: DESCRIPTORS, clock }));
+  if (options.cutOff === true) authority.silent = true;
   const service = new WorldService();
   const lines: Record<string, unknown>[] = [];
   const write = (fields: object, message: string): void => void lines.push({ ...fields, message });
@@ -108,16 +129,24 @@ export async function guardScene(form: GuardForm, options: SceneOptions = {}): P
       authority: authority.url,
       audience: AUDIENCE,
       identity: () => GUARD_TOKEN,
-      clock: (options.clock ?? skewed)(clock),
+      clock: options.clock?.(clock) ?? skewed(clock),
       logger: options.logger ?? { info: write, warn: write, error: write },
     },
   });
   starting.defer(() => running.close());
-  if (options.untilReady !== false) {
+  if (options.cutOff !== true) {
     await running.ready(AbortSignal.timeout(START_LIMIT_MS));
     await authority.settled();
   }
   const client = starting.use(await WireClient.connect(running.address));
+  let people = 0;
+  const person = (): string => {
+    people += 1;
+    return `user:person-${people}@acme.test`;
+  };
+  const as = (principal: string, faults?: TokenFaults): Headers => [
+    ["authorization", `Bearer ${authority.facts.token(principal, faults)}`],
+  ];
   const parts = starting.move();
   return {
     clock,
@@ -126,7 +155,23 @@ export async function guardScene(form: GuardForm, options: SceneOptions = {}): P
     form: running,
     client,
     lines,
-    as: (principal, faults) => [["authorization", `Bearer ${authority.facts.token(principal, faults)}`]],
+    person,
+    async elevated(group, fields = {}) {
+      const who = person();
+      const always = { id: `elv_${people}`, principal: who, group };
+      const elevation = authority.elevate({ ...always, ...fields });
+      await authority.settled();
+      return {
+        who,
+        elevation,
+        headers: as(who),
+        async change(changes) {
+          authority.elevate({ ...always, ...changes });
+          await authority.settled();
+        },
+      };
+    },
+    as,
     async advance(ms) {
       for (let left = ms; left > 0; left -= STEP_MS) {
         clock.advance(Math.min(left, STEP_MS));

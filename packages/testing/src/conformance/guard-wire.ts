@@ -72,7 +72,7 @@ export class WireClient implements Disposable {
 
 /** One call. */
 export class WireCall {
-  /** Resolves when it is over, however it ended. */
+  /** Resolves when it is over, however it ended. Rejects when it does not end. */
   readonly ended: Promise<WireAnswer>;
   readonly #stream: ClientHttp2Stream;
   readonly #signals = new Signals();
@@ -98,13 +98,19 @@ export class WireCall {
     stream.on("data", (chunk: Buffer) => this.#take(chunk));
     // What is written to a call that is over is lost, and nothing else.
     stream.on("error", () => {});
-    this.ended = new Promise((resolve) => {
-      stream.on("close", () => {
-        this.#over = true;
-        this.#signals.changed();
-        resolve(this.#answer());
-      });
+    const finish = (): void => {
+      this.#over = true;
+      this.#signals.changed();
+    };
+    stream.on("end", () => {
+      finish();
+      // The status is there: nothing that this side might still say counts.
+      setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
     });
+    stream.on("close", finish);
+    this.ended = this.#end();
+    // A test that does not wait for the end is not to be told of it.
+    this.ended.catch(() => {});
   }
 
   /** The status came. */
@@ -145,6 +151,11 @@ export class WireCall {
     this.#taken += 1;
     await this.#signals.until(() => this.#messages.length > wanted || this.#over, `response ${wanted}`);
     return this.#messages[wanted];
+  }
+
+  async #end(): Promise<WireAnswer> {
+    await this.#signals.until(() => this.#over, "the end of a call");
+    return this.#answer();
   }
 
   #take(chunk: Buffer): void {

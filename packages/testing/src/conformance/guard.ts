@@ -1,7 +1,8 @@
 // What every form of guard has to do, as tests: run them with one line in the form's own test file.
 // Never knows how a form does it: it starts one, calls through it, and compares what comes back.
 import { after, describe, test } from "node:test";
-import { type GuardForm, type GuardScene, guardScene, type SceneOptions } from "./guard-scene.ts";
+import { passingConformance } from "./guard-passing.ts";
+import { type GuardForm, type GuardScene, guardScene, type SceneOptions, type ScenePromise } from "./guard-scene.ts";
 import { answersOf, assertVerdict, prepare, verdictCases } from "./guard-verdicts.ts";
 
 export { type Refusal, refusalOf } from "./guard-answer.ts";
@@ -21,6 +22,7 @@ export { answersOf, prepare, type VerdictAnswer, type VerdictCase, verdictCases 
 export function guardConformance(form: GuardForm): void {
   void describe(`guard: ${form.name}`, () => {
     void describe("the same verdict for all kinds of calls", () => verdicts(form));
+    void describe("what passes", () => passingConformance(sharing(form)));
   });
 }
 
@@ -33,6 +35,12 @@ function verdicts(form: GuardForm): void {
       await scene.authority.settled();
       assertVerdict(one, headers, await answersOf(one, headers, scene));
     });
+}
+
+/** Tests that share a scene. */
+function sharing(form: GuardForm, options?: SceneOptions): ScenePromise {
+  const at = shared(form, options);
+  return (title, body) => void test(title, async () => body(await at()));
 }
 
 /** One scene for all tests of a group: starting it costs more than they do. */
