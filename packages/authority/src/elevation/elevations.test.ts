@@ -187,6 +187,9 @@ test(
     assert.equal(elevation.requester?.name, "user:rita@test");
     assert.equal(elevation.state, ElevationState.PENDING);
     assert.equal(authority.log.position().revision, before);
+    const worded = granted(await authority.request("user:rita@test", { ...PAIR, validateOnly: true })).elevation;
+    const approvers = worded.stages.flatMap((stage) => stage.approvers.map(({ text }) => text));
+    assert.deepEqual([worded.reason?.text, approvers], ["INC-1", ["group:oncall", "group:leads"]], "it says what would be asked for");
     const refused = await authority.request("user:cy@test", { validateOnly: true });
     assert.equal(refused.ok ? "" : refused.denial.reason, "NOT_ELIGIBLE");
     assert.equal(authority.log.position().revision, before);

@@ -31,6 +31,7 @@ import { keyThumbprint } from "./request.ts";
 import { mayRead, type Reader, reveal, revealToGuard } from "./reveal.ts";
 import { type Revocation, revokeAll } from "./revocation.ts";
 import type { Command } from "./rule.ts";
+import { unwritten } from "./unwritten.ts";
 
 /** What {@link Elevations.request} answers. */
 export interface Requested {
@@ -91,17 +92,20 @@ export class Elevations {
     return this.#write(async (tx, policyOf): Promise<Answer<Requested>> => {
       const policy = await policyOf(message.audience);
       const facts = caller.principalFor(message.audience);
-      const reader = await readerOf(tx, facts);
-      if (reader && !message.validateOnly) {
-        const earlier = await earlierCall(tx, reader.id, call.value);
+      const asker = await readerOf(tx, facts);
+      if (asker && !message.validateOnly) {
+        const earlier = await earlierCall(tx, asker.id, call.value);
         if (!earlier.ok) return earlier;
-        if (earlier.value) return requestedBefore(tx, earlier.value.elevation, reader, policy);
+        if (earlier.value) return requestedBefore(tx, earlier.value.elevation, asker, policy);
       }
       const { isWaiting, newId } = this.#options;
-      const outcome = await executeRequest(tx, message, { policy, facts, call: call.value, isWaiting }, newId);
+      const checked = message.validateOnly ? unwritten(tx, tx.seal) : undefined;
+      const around = { policy, facts, call: call.value, isWaiting, ...(checked && { seal: checked.seal }) };
+      const outcome = await executeRequest(tx, message, around, newId);
       if (!outcome.ok) return { ok: false, denial: outcome.denial };
       if (outcome.state === undefined || facts === undefined) throw new Error("a request that was not refused has an elevation");
-      const elevation = await reveal(outcome.state, { id: outcome.state.requester?.id ?? "", facts }, policy?.policy, tx);
+      const reader = { id: outcome.state.requester?.id ?? "", facts };
+      const elevation = await reveal(outcome.state, reader, policy?.policy, checked?.texts ?? tx);
       if (message.validateOnly) {
         if (!outcome.existing) elevation.id = "";
         if (elevation.requester) elevation.requester.name = facts.name;

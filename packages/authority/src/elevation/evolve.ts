@@ -12,6 +12,7 @@ import {
   PrincipalSchema,
   StageSchema,
   StartMode,
+  type Vote,
   VoteKind,
   VoteSchema,
 } from "@brevet/protocol/brevet/v1/elevation";
@@ -248,8 +249,12 @@ function ended(state: Elevation, entry: LogEntry, to: ElevationState, comment: P
   delete state.stages[state.stage]?.escalateTime;
 }
 
+/** The stages show the approval of the elevation itself again. */
 function extensionOver(state: Elevation, entry: LogEntry): void {
   delete state.extensionEnd;
+  const counts = ({ kind, extension, voided: gone }: Vote) => kind === VoteKind.APPROVE && !extension && !gone;
+  for (const [place, stage] of state.stages.entries())
+    stage.approved = state.votes.filter((vote) => counts(vote) && vote.stage === place).length;
   turnTo(state, state.stages.length, entryMs(entry));
 }
 

@@ -7,6 +7,7 @@ import { type Elevation, type ElevationServiceRequestRequest, ElevationState } f
 import { type LogEntry, LogEntrySchema, type Sealed } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { Seal } from "../log/draft.ts";
 import type { LogTransaction } from "../log/log.ts";
 import type { View } from "../store/store.ts";
 import { decide, type Outcome } from "./decide.ts";
@@ -28,6 +29,8 @@ export interface Surroundings {
   /** The call whose first entry this writes; undefined where it wrote one already, or nobody called. */
   readonly call: Call | undefined;
   readonly isWaiting: (elevation: string) => boolean;
+  /** Instead of the transaction's, where nothing is to be written. */
+  readonly seal?: Seal;
 }
 
 /** A command on an elevation that exists; the outcome's state is the one in the log. */
@@ -116,7 +119,7 @@ function append(
 
 async function contextFor(
   tx: LogTransaction,
-  { policy, facts }: Surroundings,
+  { policy, facts, seal = tx.seal }: Surroundings,
   actorId: string,
   names: ReadonlyMap<string, string>,
 ): Promise<Omit<Context, "callerWaiting" | "termsRevision" | "extendMaxMs" | "payloadDigest">> {
@@ -124,7 +127,7 @@ async function contextFor(
   return {
     nowMs: tx.nowMs,
     revision,
-    seal: tx.seal,
+    seal,
     policy: policy?.policy,
     policyVersion: policy?.version ?? 0n,
     actor: facts && { id: actorId, facts },

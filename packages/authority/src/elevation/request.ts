@@ -168,7 +168,11 @@ function chooseEntitlement(message: ElevationServiceRequestRequest, policy: Comp
   if (fits) return { ok: true, value: fits };
   const kind = message.breakGlass ? "a break-glass elevation" : "an elevation";
   const other =
-    allowed.length > 0 ? (message.breakGlass ? "; without break_glass you may" : "; you may only break the glass: set break_glass") : "";
+    allowed.length > 0
+      ? message.breakGlass
+        ? "; without --break-glass (break_glass) you may"
+        : "; you may only break the glass: --break-glass (break_glass)"
+      : "";
   return refuse("NOT_ELIGIBLE", `${who.name} may not ask for ${kind} for ${method} in ${audience}${other}`, { metadata });
 }
 
@@ -185,7 +189,8 @@ function namedEntitlement(
     return refuse("NOT_ELIGIBLE", why, { metadata: { ...metadata, entitlement: message.entitlement } });
   }
   if (!named.covers.has(message.method)) return invalid("entitlement", `${named.id} does not cover ${message.method}`);
-  if (named.breakGlass && !message.breakGlass) return invalid("break_glass", `${named.id} is break-glass: set break_glass to use it`);
+  if (named.breakGlass && !message.breakGlass)
+    return invalid("break_glass", `${named.id} is break-glass: say so to use it (--break-glass)`);
   if (!named.breakGlass && message.breakGlass) return invalid("break_glass", `${named.id} is not break-glass`);
   return { ok: true, value: named };
 }

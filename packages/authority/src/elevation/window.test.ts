@@ -217,6 +217,8 @@ test("a denied extension leaves the window as it is", () => {
   opened(world.run("deny", "user:ana@test", id));
   assert.equal(world.state(id).state, ElevationState.ACTIVE);
   assert.deepEqual(windowOf(world, id), [0, 10]);
+  const approved = world.state(id).stages.map((stage) => stage.approved);
+  assert.deepEqual(approved, [1, 1], "it is as approved as it was");
 });
 
 test("a vote for an earlier question about the end does not count for the next", () => {

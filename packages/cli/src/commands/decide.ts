@@ -1,6 +1,6 @@
 // approve, deny, withdraw, start, extend, end, revoke, review: what changes an elevation.
 
-import { type Elevation, type Enforcement, EnforcementSchema } from "@brevet/protocol/brevet/v1/elevation";
+import { type Elevation, ElevationState, type Enforcement, EnforcementSchema } from "@brevet/protocol/brevet/v1/elevation";
 import { toJson } from "@bufbuild/protobuf";
 import { durationFromMs, timestampDate } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
@@ -28,15 +28,27 @@ function single(name: string, description: string): Command {
   return withConnection(new Command(name).description(description).argument("<id>", "elv_…"));
 }
 
-function say({ output }: CommandContext, elevation: Elevation | undefined): void {
+function say({ output }: CommandContext, elevation: Elevation | undefined, more: (elevation: Elevation) => string = () => ""): void {
   if (elevation === undefined) throw new CommandError(exitStatus.unreachable, "The authority's answer is empty.");
-  output.answer(`${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}`, elevationDocument(elevation));
+  const text = `${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}${more(elevation)}`;
+  output.answer(text, elevationDocument(elevation));
+}
+
+function stillHeld({ id, state, holds }: Elevation): string {
+  if (state > ElevationState.ACTIVE) return "";
+  const others = holds === 1 ? "another caller holds it" : `${holds} other callers hold it`;
+  return `\nYou let go of it, and ${others}. To end it for all: brevet end ${id} --all`;
+}
+
+/** Who has to do what next, where that is somebody else. */
+function awaitingApproval({ id, extensionEnd }: Elevation): string {
+  return extensionEnd === undefined ? "" : `\nIt goes on until then only if that is approved. An approver runs: brevet approve ${id}`;
 }
 
 function approveCommand(context: CommandContext): Command {
   return single("approve", "vote for an elevation; the last vote needed approves it")
     .option("--comment <words>", "words for the record")
-    .option("--for <duration>", "narrow it to this long")
+    .option("--for <duration>", "narrow it to this long; the shortest vote wins, and an extension is approved as it is")
     .option("--seen <revision>", "refuse if it changed since this revision, as show printed it")
     .action(async (id: string, options: { comment?: string; for?: string; seen?: string }, command: Command) => {
       const { elevations: api } = await connectionOf(command);
@@ -114,7 +126,7 @@ function extendCommand(context: CommandContext): Command {
       const { elevations: api } = await connectionOf(command);
       const by = durationFromMs(durationOption("--by", options.by));
       const { elevation } = await api.extend({ requestId: requestId(), id: elevationId(id), by, reason: options.reason ?? "" });
-      say(context, elevation);
+      say(context, elevation, awaitingApproval);
     });
 }
 
@@ -134,7 +146,7 @@ function endCommand(context: CommandContext): Command {
     .action(async (id: string, options: { all?: boolean }, command: Command) => {
       const { elevations: api } = await connectionOf(command);
       const { elevation } = await api.end({ requestId: requestId(), id: elevationId(id), all: options.all ?? false });
-      say(context, elevation);
+      say(context, elevation, stillHeld);
     });
 }
 

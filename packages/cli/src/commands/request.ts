@@ -7,7 +7,7 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import type { Connection } from "../connection/connection.ts";
 import { withConnection } from "../connection/options.ts";
-import { elevationDocument, elevationText, situation, stateName, waitsFor } from "../output/elevation.ts";
+import { clock, elevationDocument, elevationText, names, situation, stateName, waitsFor } from "../output/elevation.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { connectionOf, durationOption, nowMs, requestId } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
@@ -85,8 +85,10 @@ export function requestCommand(context: CommandContext): Command {
 }
 
 /** What an approver, or the requester, does next. */
-function next(elevation: Elevation): string {
-  return elevation.state === ElevationState.PENDING ? `\nAn approver runs: brevet approve ${elevation.id}` : "";
+function next({ id, state, breakGlass, reviewTime, notified, reviewBy }: Elevation): string {
+  if (state === ElevationState.PENDING) return `\nAn approver runs: brevet approve ${id}`;
+  if (!breakGlass || reviewTime !== undefined) return "";
+  return `\nBREAK-GLASS: ${names(notified)} will see it. By ${clock(reviewBy)} one of them, or an admin, runs: brevet review ${id} --comment …`;
 }
 
 async function wait(context: CommandContext, connection: Connection, asked: Elevation, timeout: string | undefined): Promise<void> {
@@ -100,6 +102,8 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
   const ticking = setInterval(progress, 1000);
   try {
     for await (const elevation of follow(connection, { filter: { ids: [asked.id] }, waitingFor: [asked.id], signal, note: output.note })) {
+      if (elevation.state === ElevationState.PENDING && waitsFor(elevation) !== waitsFor(latest))
+        output.note(`${elevation.id} is PENDING: ${situation(elevation, nowMs())}`);
       latest = elevation;
       progress();
       if (elevation.state === ElevationState.PENDING) continue;

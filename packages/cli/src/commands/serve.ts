@@ -43,7 +43,10 @@ export function serveCommand(context: CommandContext): Command {
     .option("--audience <name>", "the authority's own audience, for identity tokens made for it", DEFAULT_AUTHORITY_AUDIENCE)
     .option("--public-url <url>", "where people reach its pages; default: where it listens")
     .option("--dev", "loopback only: sign in made-up people with a printed code; the data directory is marked, and refused without --dev")
-    .option("--accept-clock", "the clock is right: start though it is 5 minutes before, or 30 days after, the last time that the authority knew")
+    .option(
+      "--accept-clock",
+      "the clock is right: start though it is 5 minutes before, or 30 days after, the last time that the authority knew",
+    )
     .option("--log-level <level>", "pino level", "info")
     .action(async (given: ServeOptions, command: Command) => {
       const options = await withConfig(given, command);

@@ -6,7 +6,10 @@ import {
   ElevationSchema,
   ElevationState,
   ElevationStateSchema,
+  type PersonalText,
   type Principal,
+  type Stage,
+  type Vote,
   VoteKind,
 } from "@brevet/protocol/brevet/v1/elevation";
 import { toJson } from "@bufbuild/protobuf";
@@ -52,20 +55,22 @@ export function elevationText(elevation: Elevation, nowMs: number): string {
     ["for", elevation.duration === undefined ? "" : formatDuration(durationMs(elevation.duration))],
     ["because", elevation.reason === undefined ? "no reason given" : elevation.reason.text || "(erased)"],
     ["asked", time(elevation.createTime, nowMs)],
+    ["starts", elevation.startTime === undefined || elevation.windowStart !== undefined ? "" : clock(elevation.startTime)],
   ];
   if (elevation.condition !== undefined) rows.push(["only when", elevation.condition.text || "(erased)"]);
   if (elevation.run !== undefined) rows.push(["in run", elevation.run.text || "(erased)"]);
   if (elevation.payloadDigest !== undefined) rows.push(["request", payloadText(elevation)]);
   if (elevation.methods.length > 1) rows.push(["covers", elevation.methods.join(", ")]);
+  if (elevation.notified.length > 0) rows.push(["told", names(elevation.notified)]);
+  if (elevation.extensionEnd !== undefined) rows.push(["extension", `to ${clock(elevation.extensionEnd)}, when it is approved:`]);
   elevation.stages.forEach((stage, i) => {
-    const approvers = [...stage.approvers, ...stage.escalatedTo].map((approver) => approver.text || "(erased)").join(", ");
-    rows.push([elevation.stages.length > 1 ? `stage ${i + 1}` : "approval", `${stage.approved} of ${stage.quorum} by ${approvers}`]);
+    rows.push([elevation.stages.length > 1 ? `stage ${i + 1}` : "approval", stageText(stage, nowMs)]);
   });
   for (const vote of elevation.votes) {
     const way = vote.kind === VoteKind.APPROVE ? "approved" : "denied";
     rows.push([
       way,
-      `${name(vote.voter)}, ${time(vote.time, nowMs)}${quoted(vote.comment?.text)}${vote.voided ? " (no longer counts)" : ""}`,
+      `${name(vote.voter)}, ${time(vote.time, nowMs)}${voteText(vote)}${quoted(vote.comment?.text)}${vote.voided ? " (no longer counts)" : ""}`,
     ]);
   }
   if (elevation.windowStart !== undefined) rows.push(["window", `${clock(elevation.windowStart)} to ${clock(elevation.windowEnd)}`]);
@@ -75,8 +80,29 @@ export function elevationText(elevation: Elevation, nowMs: number): string {
       `${time(elevation.endTime, nowMs)}${elevation.endedBy === undefined ? "" : ` by ${name(elevation.endedBy)}`}${quoted(elevation.endComment?.text)}`,
     ]);
   }
+  if (elevation.reviewBy !== undefined) rows.push(["review", reviewText(elevation, nowMs)]);
+  if (elevation.holds > 1 && elevation.state <= ElevationState.ACTIVE)
+    rows.push(["held", `by ${elevation.holds} callers; each end lets one go, the last one ends it`]);
   rows.push(["record", `revision ${elevation.revision}, policy version ${elevation.policyVersion}`]);
   return table(rows.filter(([, value]) => value !== ""));
+}
+
+/** How far one stage is, and who else is or will be asked. */
+function stageText({ approved, quorum, approvers, escalatedTo, escalateTime }: Stage, nowMs: number): string {
+  const also = escalatedTo.length > 0 ? `; nobody answered in time, so ${names(escalatedTo)} too` : "";
+  const later = escalateTime === undefined ? "" : `; others are asked in ${until(escalateTime, nowMs)}`;
+  return `${approved} of ${quorum} by ${names(approvers)}${also}${later}`;
+}
+
+function voteText({ extension, narrowedDuration }: Vote): string {
+  const narrowed = narrowedDuration === undefined ? "" : `, for ${formatDuration(durationMs(narrowedDuration))}`;
+  return `${narrowed}${extension ? ", the extension" : ""}`;
+}
+
+/** Until when a break-glass use has to be reviewed, or who did it and what was found. */
+function reviewText({ reviewBy, reviewTime, reviewedBy, reviewComment }: Elevation, nowMs: number): string {
+  if (reviewTime !== undefined) return `${name(reviewedBy)}, ${time(reviewTime, nowMs)}${quoted(reviewComment?.text)}`;
+  return isPast(reviewBy, nowMs) ? `OVERDUE since ${time(reviewBy, nowMs)}` : `due by ${clock(reviewBy)} (in ${until(reviewBy, nowMs)})`;
 }
 
 /** The one request that an approval covers: its digest, and its bytes as far as they are text. */
@@ -92,24 +118,36 @@ function payloadText({ payloadDigest, payload }: Elevation): string {
 
 /** What is waited for, or how long something lasts. */
 export function situation(elevation: Elevation, nowMs: number): string {
+  const text = stands(elevation, nowMs);
+  const { breakGlass, reviewBy, reviewTime } = elevation;
+  if (!breakGlass || reviewBy === undefined || reviewTime !== undefined) return text;
+  const due = isPast(reviewBy, nowMs) ? `its review is OVERDUE since ${clock(reviewBy)}` : `to be reviewed in ${until(reviewBy, nowMs)}`;
+  return text === "" ? due : `${text}; ${due}`;
+}
+
+function stands(elevation: Elevation, nowMs: number): string {
   switch (elevation.state) {
-    case ElevationState.PENDING:
-      return `${waitsFor(elevation)}; lapses in ${until(elevation.pendingUntil, nowMs)}`;
+    case ElevationState.PENDING: {
+      const starts = elevation.startTime === undefined ? "" : `; to start at ${clock(elevation.startTime)}`;
+      return `${waitsFor(elevation)}${others(elevation, nowMs)}; lapses in ${until(elevation.pendingUntil, nowMs)}${starts}`;
+    }
     case ElevationState.SCHEDULED:
       return elevation.startTime === undefined
         ? `approved; its window starts with the first call, at the latest in ${until(elevation.startBy, nowMs)}`
         : `approved; starts in ${until(elevation.startTime, nowMs)}`;
     case ElevationState.ACTIVE:
-      return `ends in ${until(elevation.windowEnd, nowMs)}`;
+      if (elevation.extensionEnd === undefined) return `ends in ${until(elevation.windowEnd, nowMs)}`;
+      return `ends in ${until(elevation.windowEnd, nowMs)}; to go on until ${clock(elevation.extensionEnd)} it needs ${waitsFor(elevation)}${others(elevation, nowMs)}`;
     case ElevationState.LAPSED:
-      return elevation.startBy === undefined ? "nobody decided in time" : "nobody used it in time";
+      if (elevation.startBy === undefined) return "nobody decided in time";
+      return elevation.startTime === undefined ? "nobody used it in time" : "its time came outside the schedule";
     case ElevationState.DENIED:
     case ElevationState.REVOKED:
     case ElevationState.WITHDRAWN:
       return `${elevation.endedBy === undefined ? "" : `by ${name(elevation.endedBy)}`}${quoted(elevation.endComment?.text)}`;
     case ElevationState.EXPIRED:
     case ElevationState.ENDED:
-      return elevation.endTime === undefined ? "" : `${formatDuration(nowMs - timestampMs(elevation.endTime))} ago`;
+      return elevation.endTime === undefined ? "" : ago(elevation.endTime, nowMs);
     default:
       return "";
   }
@@ -118,12 +156,19 @@ export function situation(elevation: Elevation, nowMs: number): string {
 /** `1 of 2 approvals, from group:oncall`. */
 export function waitsFor(elevation: Elevation): string {
   const stage = elevation.stages[elevation.stage];
-  if (stage === undefined) return "waits for its approval";
-  const whom = [...stage.approvers, ...stage.escalatedTo]
-    .map((approver) => approver.text)
-    .filter((text) => text !== "")
-    .join(", ");
-  return `${stage.approved} of ${stage.quorum} approvals${whom === "" ? "" : `, from ${whom}`}`;
+  if (stage === undefined) return "all approvals are there";
+  return `${stage.approved} of ${stage.quorum} approvals, from ${names([...stage.approvers, ...stage.escalatedTo])}`;
+}
+
+/** That the open stage will be put to others too. */
+function others({ stages, stage }: Elevation, nowMs: number): string {
+  const at = stages[stage]?.escalateTime;
+  return at === undefined ? "" : `; others are asked in ${until(at, nowMs)}`;
+}
+
+/** Who, as far as it is kept. */
+export function names(texts: readonly PersonalText[]): string {
+  return texts.map(({ text }) => text || "(erased)").join(", ");
 }
 
 function name(principal: Principal | undefined): string {
@@ -132,17 +177,26 @@ function name(principal: Principal | undefined): string {
 }
 
 function until(at: Timestamp | undefined, nowMs: number): string {
-  return at === undefined ? "?" : formatDuration(timestampMs(at) - nowMs);
+  return at === undefined ? "?" : formatDuration(Math.max(0, timestampMs(at) - nowMs));
 }
 
-function clock(at: Timestamp | undefined): string {
+function isPast(at: Timestamp | undefined, nowMs: number): boolean {
+  return at !== undefined && timestampMs(at) <= nowMs;
+}
+
+function ago(at: Timestamp, nowMs: number): string {
+  const passedMs = nowMs - timestampMs(at);
+  return passedMs < 1000 ? "just now" : `${formatDuration(passedMs)} ago`;
+}
+
+/** RFC 3339. */
+export function clock(at: Timestamp | undefined): string {
   return at === undefined ? "?" : new Date(timestampMs(at)).toISOString();
 }
 
 function time(at: Timestamp | undefined, nowMs: number): string {
   if (at === undefined) return "";
-  const ago = nowMs - timestampMs(at);
-  return `${clock(at)}${ago >= 0 ? ` (${formatDuration(ago)} ago)` : ""}`;
+  return `${clock(at)}${isPast(at, nowMs) ? ` (${ago(at, nowMs)})` : ""}`;
 }
 
 function quoted(text: string | undefined): string {
