@@ -255,6 +255,34 @@ test("an authority that cannot be reached is said to be unreachable", async () =
   assert.match(answer.message, /http:\/\/127\.0\.0\.1:1 did not answer/);
 });
 
+test("a call that waits for the authority itself says so, once per outage, since when and why, and that it is over", async () => {
+  await using scene = await Scene.open();
+  const made = [call(scene.client({ reason: "one" })), call(scene.client({ reason: "two" }))];
+  await until(() => scene.events.filter(({ kind }) => kind === "waiting").length === 2);
+  const began = Date.now();
+  await scene.authority.restart(async () => {
+    await until(() => scene.events.filter(({ kind }) => kind === "unreachable").length === 2);
+  });
+  await until(() => scene.events.filter(({ kind }) => kind === "reachable").length === 2);
+  const outage = await scene.event("unreachable");
+  assert.deepEqual([outage.method, outage.authority], [REFUND, scene.authority.url]);
+  assert.ok(Date.parse(outage.since) >= began && Date.parse(outage.since) <= Date.now());
+  assert.ok(outage.problem.length > 0);
+  for (const { id } of await scene.mine()) await scene.approve(id);
+  for (const { answer } of made) assert.equal((await answer).code, status.OK);
+  assert.equal(scene.events.filter(({ kind }) => kind === "unreachable").length, 2);
+});
+
+test("an authority that was never there is said to be away while the call waits for it, not only when the wait is over", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client({ authority: "http://127.0.0.1:1", wait: "1m" }));
+  const { authority, problem } = await scene.event("unreachable");
+  assert.equal(authority, "http://127.0.0.1:1");
+  assert.match(problem, /ECONNREFUSED/);
+  made.cancel();
+  assert.equal((await made.answer).code, status.CANCELLED);
+});
+
 test("streams of every kind get the identity", async () => {
   await using scene = await Scene.open();
   const client = scene.client({ identity: async (audience) => scene.identity(audience) });

@@ -41,6 +41,7 @@ export class Outbox {
   /** Given to the call below, which has not taken it yet. */
   #writing: Entry | undefined;
   #halfClosed = false;
+  #endedBelow = false;
   #over = false;
 
   /** `keeps`: whether the call may be issued again at all. `serialise` is the method's own. */
@@ -70,13 +71,13 @@ export class Outbox {
 
   halfClose(): void {
     this.#halfClosed = true;
-    if (this.#through !== undefined) this.#through.halfClose();
-    else if (this.#inner !== undefined && this.#writing === undefined) this.#inner.halfClose();
+    this.#endBelow();
   }
 
   /** Sends what is here, and what comes, over this call. `keep`: it may be refused, and all is wanted again then. */
   open(inner: InnerCall, keep: boolean): void {
     this.#inner = inner;
+    this.#endedBelow = false;
     if (!keep) this.#whole = false;
     this.#keeps = this.#whole;
     this.#next();
@@ -121,8 +122,7 @@ export class Outbox {
     const entry = this.#entries[this.#sent];
     if (entry === undefined) {
       if (!this.#keeps) this.#through = inner;
-      if (this.#halfClosed) inner.halfClose();
-      return;
+      return this.#endBelow();
     }
     this.#sent += 1;
     if (!this.#keeps) this.#forget();
@@ -135,6 +135,14 @@ export class Outbox {
       if (isCurrent && this.#inner === inner && this.#writing === undefined) this.#next();
     };
     inner.sendMessageWithContext(entry.flags === undefined ? { callback } : { callback, flags: entry.flags }, entry.message);
+  }
+
+  /** Once everything is sent; from inside the callback of the last message as well as later. */
+  #endBelow(): void {
+    const isSent = this.#writing === undefined && this.#sent === this.#entries.length;
+    if (this.#inner === undefined || !this.#halfClosed || this.#endedBelow || !isSent) return;
+    this.#endedBelow = true;
+    this.#inner.halfClose();
   }
 
   #count({ bytes }: Entry): void {

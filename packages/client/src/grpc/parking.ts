@@ -60,6 +60,11 @@ export class Parking {
     this.#random = random;
   }
 
+  /** How many calls wait, where their program wants to hear of it. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** Does what helps, and says how the call goes on. Never rejects; after `signal` is aborted nobody listens. */
   help(call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
     return this.#help(this.#parked(call), this.#orClosing(signal));

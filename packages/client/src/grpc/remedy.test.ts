@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { catalogue, isReasonName, type ReceivedStatus } from "@brevet/protocol";
 import { ElevationRequiredSchema, EntitlementOfferSchema } from "@brevet/protocol/brevet/v1/error";
 import { create } from "@bufbuild/protobuf";
-import { chooseEntitlement, remedyFor } from "./remedy.ts";
+import { chooseEntitlement, endedUnderway, remedyFor } from "./remedy.ts";
 
 const called = { method: "a.B/C", audience: "payments" };
 const refused = (over: Partial<ReceivedStatus>): ReceivedStatus => ({
@@ -37,6 +37,24 @@ test("both the details and the offer have to name what was called", () => {
     { metadata: { method: "/a.B/C", audience: "payments" } },
   ];
   for (const over of wrong) assert.equal(remedyFor(refused(over), called), undefined, JSON.stringify(over.metadata));
+});
+
+test("a stream whose elevation ended while it may have run is not one that was held back", () => {
+  const serverTime = "2026-01-01T10:00:00.000Z";
+  const cases: [Partial<ReceivedStatus>, number, boolean][] = [
+    // The window was over a minute before; the stream was issued 50 ms ago.
+    [{ reason: "ELEVATION_EXPIRED", metadata: { serverTime, expiredAt: "2026-01-01T09:59:00.000Z" } }, 50, false],
+    [{ reason: "ELEVATION_ENDED", metadata: { serverTime, endedAt: "2026-01-01T09:59:00.000Z" } }, 50, false],
+    // It is over just now, or within what clocks may err.
+    [{ reason: "ELEVATION_EXPIRED", metadata: { serverTime, expiredAt: serverTime } }, 50, true],
+    [{ reason: "ELEVATION_EXPIRED", metadata: { serverTime, expiredAt: "2026-01-01T09:59:59.200Z" } }, 50, true],
+    // A stream of two minutes, drained for one.
+    [{ reason: "ELEVATION_EXPIRED", metadata: { serverTime, expiredAt: "2026-01-01T09:59:00.000Z" } }, 120_000, true],
+    // A guard that does not say when.
+    [{ reason: "ELEVATION_ENDED", metadata: {} }, 50, true],
+    [{ reason: "ELEVATION_REQUIRED", metadata: {} }, 120_000, false],
+  ];
+  for (const [over, runningMs, expected] of cases) assert.equal(endedUnderway(refused(over), runningMs), expected, JSON.stringify(over));
 });
 
 test("fewest approvals win, then the guard's order; break-glass is not an offer to a program", () => {

@@ -1,11 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { InterceptingCall, type Interceptor, status } from "@grpc/grpc-js";
+import { InterceptingCall, type Interceptor, type NextCall, status } from "@grpc/grpc-js";
 import * as fc from "fast-check";
-import { begin, EACH_KIND, Guarded, type Running } from "../testdata/guarded.ts";
-import { type Answer, until } from "../testdata/scene.ts";
+import { connectAuthority } from "../client.ts";
+import { begin, DESK_AUDIENCE, EACH_KIND, Guarded, type Running } from "../testdata/guarded.ts";
+import { type Answer, required, Scene, stream, until } from "../testdata/scene.ts";
+import { ElevatedCall } from "./call.ts";
+import { Credentials } from "./credentials.ts";
+import { checkOptions } from "./options.ts";
 import type { BufferLimit } from "./outbox.ts";
+import { Parking } from "./parking.ts";
+import { statusOf } from "./refusal.ts";
 
 const STREAMED = ["Import", "Chat"] as const;
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n));
@@ -274,6 +280,60 @@ test("a channel that was closed while a stream was parked ends it as UNAVAILABLE
     assert.equal((await running.answer).code, status.UNAVAILABLE);
     await written;
   }
+});
+
+test("a stream that ran and is ended later is not issued again: its end goes to the program as it is", async () => {
+  await using desk = await Guarded.open();
+  const first = begin(desk.client(), "List", ["a"]);
+  await desk.approve((await desk.event("waiting")).elevation);
+  await first.answer;
+  desk.listing = function* () {
+    yield "b";
+    const method = "test.v1.Desk/List";
+    throw statusOf({ reason: "ELEVATION_REQUIRED", message: `${method} made up`, metadata: { method, audience: DESK_AUDIENCE } });
+  };
+  const from = desk.events.length;
+  const ended = begin(desk.client(), "List", ["a"]);
+  assert.equal((await ended.answer).status.reason, "ELEVATION_REQUIRED");
+  assert.deepEqual(ended.received, ["b"]);
+  assert.equal(desk.handled.length, 2);
+  assert.deepEqual(desk.events.slice(from), []);
+});
+
+test("a stream that is ended with its window before any response header is not taken for one that was held back", async () => {
+  for (const method of ["List", "Import", "Chat"] as const) {
+    await using scene = await Scene.open();
+    const serverTime = new Date().toISOString();
+    const before = (ms: number) => new Date(Date.parse(serverTime) - ms).toISOString();
+    const expired = (expiredAt: string) => required({ method, reason: "ELEVATION_EXPIRED", metadata: { serverTime, expiredAt } });
+    const client = scene.client({ choose: () => "refund" });
+    scene.rule = () => expired(before(20));
+    assert.equal((await stream(client, method, ["a", "b"])).status.reason, "ELEVATION_EXPIRED");
+    assert.ok(!scene.audiences.includes("brevet"), "nobody was asked");
+    scene.rule = () => expired(before(60_000));
+    assert.notEqual((await stream(client, method, ["a", "b"])).status.reason, "ELEVATION_EXPIRED");
+    assert.ok(scene.audiences.includes("brevet"));
+  }
+});
+
+test("a call that was cancelled while it was parked leaves nothing behind", async () => {
+  await using desk = await Guarded.open();
+  const settings = checkOptions(desk.options());
+  using session = connectAuthority({ authority: settings.authority, identity: settings.identity });
+  const credentials = new Credentials(settings, session);
+  const means = { settings, credentials, parking: new Parking(settings, session, credentials) };
+  const client = desk.plainClient([
+    (options, nextCall) => {
+      const made: ReturnType<NextCall> = new ElevatedCall(means, options.method_definition.path.slice(1), options, nextCall);
+      return made as InterceptingCall;
+    },
+  ]);
+  const running = EACH_KIND.map((method) => begin(client, method, ["a"]));
+  await until(() => desk.events.filter(({ kind }) => kind === "waiting").length === running.length && session.watching);
+  for (const { cancel } of running) cancel();
+  for (const { answer } of running) assert.equal((await answer).code, status.CANCELLED);
+  await until(() => !session.watching);
+  assert.equal(means.parking.waiting, 0);
 });
 
 test("in a chain only the outermost client asks, whatever the kind of the call", async () => {

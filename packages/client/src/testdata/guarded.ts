@@ -28,7 +28,7 @@ import { type ElevateOptions, elevate } from "../grpc/grpc.ts";
 import type { ProgressEvent } from "../grpc/progress.ts";
 import { type Answer, until } from "./scene.ts";
 
-const AUDIENCE = "desk-test";
+export const DESK_AUDIENCE = "desk-test";
 const entitlement = (name: string, methods: string, more = "") => `
   ${name}:
     description: ${name}
@@ -40,7 +40,7 @@ const entitlement = (name: string, methods: string, more = "") => `
     approval: { stages: [{ approvers: ["group:oncall"], quorum: 1 }] }${more}`;
 const POLICY = `
 apiVersion: brevet.dev/v1
-audience: ${AUDIENCE}
+audience: ${DESK_AUDIENCE}
 groups: { "group:oncall": ["user:ana@test", "user:bo@test"] }
 guards: ["workload:guard"]
 roles: { admin: ["user:admin@test"] }
@@ -94,7 +94,7 @@ export class Guarded implements AsyncDisposable {
   readonly events: ProgressEvent[] = [];
   /** Calls that reached a handler, with the messages that it read. */
   readonly handled: { readonly method: DeskMethod; readonly messages: string[] }[] = [];
-  /** What List and Sweep answer to a request. */
+  /** What List and Sweep answer to a request; a status that it throws ends the call. */
   listing: (request: string) => Iterable<string> = (request) => [request];
   /** What Relay, which anybody may call, does on behalf of its caller. */
   relay: (call: ServerUnaryCall<Buffer, Buffer>) => Promise<string> = () => Promise.resolve("");
@@ -110,10 +110,10 @@ export class Guarded implements AsyncDisposable {
     const desk = new Guarded(await startTestAuthority({ policy: POLICY }));
     const { authority } = desk;
     desk.#cleanup.use(authority);
-    for (const audience of [AUDIENCE, "brevet"]) desk.#tokens.set(audience, await authority.token("user:sam@test", { audience }));
+    for (const audience of [DESK_AUDIENCE, "brevet"]) desk.#tokens.set(audience, await authority.token("user:sam@test", { audience }));
     const guarding: Guard = guard({
       authority: authority.url,
-      audience: AUDIENCE,
+      audience: DESK_AUDIENCE,
       identity: (audience) => authority.token("workload:guard", { audience }),
       logger: { info: () => {}, warn: () => {}, error: () => {} },
     });
@@ -137,16 +137,23 @@ export class Guarded implements AsyncDisposable {
 
   /** A client whose calls go through elevate(), as the outermost of these interceptors. */
   client(options: Partial<ElevateOptions> = {}, below: readonly Interceptor[] = []): Client {
-    const interceptor = elevate({
+    return this.plainClient([elevate(this.options(options)), ...below]);
+  }
+
+  options(options: Partial<ElevateOptions> = {}): ElevateOptions {
+    return {
       authority: this.authority.url,
-      audience: AUDIENCE,
+      audience: DESK_AUDIENCE,
       // A function of its own for each scene, so that scenes share no session.
       identity: this.identity,
       wait: "20s",
       onProgress: (event) => this.events.push(event),
       ...options,
-    });
-    const client = new Client(`127.0.0.1:${this.#port}`, credentials.createInsecure(), { interceptors: [interceptor, ...below] });
+    };
+  }
+
+  plainClient(interceptors: Interceptor[]): Client {
+    const client = new Client(`127.0.0.1:${this.#port}`, credentials.createInsecure(), { interceptors });
     this.#cleanup.defer(() => client.close());
     return client;
   }
@@ -193,8 +200,12 @@ export class Guarded implements AsyncDisposable {
     const listed = (method: DeskMethod) => async (call: ServerWritableStream<Buffer, Buffer>) => {
       const request = call.request.toString();
       reads(method).push(request);
-      for (const line of this.listing(request)) if (!call.write(Buffer.from(line))) await once(call, "drain");
-      call.end();
+      try {
+        for (const line of this.listing(request)) if (!call.write(Buffer.from(line))) await once(call, "drain");
+        call.end();
+      } catch (error) {
+        call.emit("error", error);
+      }
     };
     const collected = (method: DeskMethod) => (call: ServerReadableStream<Buffer, Buffer>, reply: Reply) => {
       const messages = reads(method);
