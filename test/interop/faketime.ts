@@ -4,8 +4,8 @@ import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import type { MovableClock } from "../faults.ts";
 
-const HOUR = 3_600_000;
 const LIBRARY = "libfaketimeMT.so.1";
 
 function find(): string | undefined {
@@ -15,10 +15,9 @@ function find(): string | undefined {
 }
 
 /** The clock of the processes that are started with `environment`. True at first. */
-export class FakeTime implements AsyncDisposable {
+export class FakeTime implements MovableClock, AsyncDisposable {
   readonly environment: NodeJS.ProcessEnv;
   readonly #folder: string;
-  #offsetMs = 0;
 
   private constructor(library: string, folder: string, monotonicToo: boolean) {
     this.#folder = folder;
@@ -48,34 +47,13 @@ export class FakeTime implements AsyncDisposable {
 
   /** From now on the clock is this far ahead, or behind, at once. */
   async step(offsetMs: number): Promise<void> {
-    this.#offsetMs = offsetMs;
     // Renamed into place: the library ends a process that reads half a file.
     const file = join(this.#folder, "offset");
     await writeFile(`${file}.new`, `${offsetMs < 0 ? "-" : "+"}${Math.abs(offsetMs) / 1000}\n`);
     await rename(`${file}.new`, file);
   }
 
-  /** Gets there by and by, in 100 steps of some 10 ms. */
-  async drift(offsetMs: number): Promise<void> {
-    const from = this.#offsetMs;
-    for (let i = 1; i <= 100; i += 1) {
-      await this.step(from + ((offsetMs - from) * i) / 100);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.#folder, { recursive: true, force: true });
   }
 }
-
-/** What can happen to a clock, one after the other. */
-export const FAULTS: readonly (readonly [what: string, happen: (clock: FakeTime) => Promise<void>])[] = [
-  ["steps three hours ahead", (clock) => clock.step(3 * HOUR)],
-  ["steps six hours back", (clock) => clock.step(-3 * HOUR)],
-  ["drifts five hours ahead within a second or two", (clock) => clock.drift(2 * HOUR)],
-  ["drifts five hours back", (clock) => clock.drift(-3 * HOUR)],
-  ["goes to 1970", (clock) => clock.step(-Date.now() + HOUR)],
-  ["goes to 2100", (clock) => clock.step(Date.UTC(2100, 0) - Date.now())],
-  ["is set right", (clock) => clock.step(0)],
-];
