@@ -165,9 +165,9 @@ export class AuthoritySession implements Disposable {
     return { watch: this.#watch, clock: this.#pace.clock, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
   }
 
-  async #follow(key: string, pursue: Pursuit, options: FollowOptions): Promise<WaitResult> {
+  #follow(key: string, pursue: Pursuit, options: FollowOptions): Promise<WaitResult> {
     // A question starts at once: whoever has left already must not ask it.
-    options.signal?.throwIfAborted();
+    if (options.signal?.aborted) return Promise.reject(options.signal.reason as Error);
     return this.#question(key, pursue).follow(options);
   }
 

@@ -14,9 +14,8 @@ import { chooseEntitlement } from "./remedy.ts";
 
 /** The call that is asked for. */
 export interface AskedCall extends ParkedCall {
-  /** What the refusal says may be asked for. */
-  readonly offers: readonly EntitlementOffer[];
-  /** As it was sent. */
+  readonly refused: ReceivedStatus;
+  /** Its metadata as it was sent. */
   readonly sent: Metadata;
   /** Its one message as it goes over the wire; undefined for a call that streams its messages. */
   readonly request: (() => Uint8Array | undefined) | undefined;
@@ -33,7 +32,8 @@ export const MAX_PAYLOAD_BYTES = 64 * 1024;
 
 /** Calls the program's `choose` and `reason`. Throws what they throw. */
 export function askFor(call: AskedCall, settings: Settings): Asking {
-  const { method, audience, refused, offers } = call;
+  const { method, audience, refused } = call;
+  const offers = refused.offer?.entitlements ?? [];
   let entitlement: EntitlementOffer | undefined;
   let name = "";
   if (settings.choose !== undefined && offers.length > 0) {
@@ -63,7 +63,7 @@ export function askFor(call: AskedCall, settings: Settings): Asking {
 }
 
 /** The same question about this very request; as it is, where the call has none. */
-export function withPayload(call: AskedCall, ask: Ask): Asking {
+export function withPayload(call: ParkedCall & Pick<AskedCall, "request">, ask: Ask): Asking {
   const payload = call.request?.();
   if (payload === undefined) return { kind: "ask", ask };
   if (payload.length > MAX_PAYLOAD_BYTES) return { kind: "end", status: payloadTooLong(call, payload.length, MAX_PAYLOAD_BYTES) };

@@ -187,30 +187,33 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   #park(status: StatusObject, refused: ReceivedStatus, remedy: Remedy): void {
     const { settings, parking } = this.#means;
     const remainingMs = this.#remainingMs(settings.clock);
-    const isWhole = this.#outbox?.whole ?? true;
-    if (isWhole) this.#outbox?.close();
-    else this.#outbox?.end();
     const leave = new AbortController();
     this.#phase = "parked";
     this.#leave = leave;
     this.#peer = this.getPeer();
     this.#inner = undefined;
+    const isWhole = this.#outbox?.whole ?? true;
+    if (isWhole) this.#outbox?.close();
+    else this.#outbox?.end();
     const call = {
       method: this.#method,
       audience: settings.audience,
+      decisionId: refused.metadata.decisionId,
+      principal: refused.metadata.principal,
       refused,
+      status,
       remedy,
       given: this.#given ?? new Metadata(),
       sent: this.#sent ?? new Metadata(),
       request: this.#outbox === undefined ? () => this.#exactRequest() : undefined,
     };
+    this.#sent = undefined;
     const verdict = isWhole ? parking.help(call, leave.signal) : parking.announce(call, leave.signal, remainingMs);
-    void verdict.then((reached) => this.#resume(reached, status, remainingMs));
+    void verdict.then((reached) => this.#resume(reached, remainingMs));
   }
 
-  #resume(verdict: Verdict, refusal: StatusObject, remainingMs: number | undefined): void {
+  #resume(verdict: Verdict, remainingMs: number | undefined): void {
     if (this.#phase !== "parked") return;
-    if (verdict.kind === "pass") return this.#deliver(refusal);
     if (verdict.kind === "end") return this.#deliver(verdict.status);
     this.#issuedAgain = true;
     this.#emptyHanded = false;

@@ -7,41 +7,39 @@ import type { Ask, AuthoritySession, Outage } from "../client.ts";
 import { AuthorityError, IdentityFailure } from "../connection/failure.ts";
 import { backoffMs } from "../connection/retry.ts";
 import { isApproved, type WaitResult } from "../watch/outcome.ts";
-import { type AskedCall, type Asking, askFor, coversRequest, withPayload } from "./ask.ts";
+import { announce } from "./announcing.ts";
+import { type AskedCall, askFor, withPayload } from "./ask.ts";
 import { type Credentials, demandsGrant } from "./credentials.ts";
 import { tell } from "./hooks.ts";
+import { mayBeOpen, openAlready } from "./joining.ts";
 import type { Settings } from "./options.ts";
 import { approved, asked, type ProgressEvent, reachable, running, unreachable, waiting } from "./progress.ts";
-import { askedOnly, authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, waitTimedOut } from "./refusal.ts";
+import { authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, waitTimedOut } from "./refusal.ts";
 import type { Remedy } from "./remedy.ts";
 
 /** A call that was refused and may be helped. */
-export interface RefusedCall extends ParkedCall, Pick<AskedCall, "sent" | "request"> {
+export interface RefusedCall extends AskedCall {
   readonly remedy: Remedy;
-  /** As the program gave it. */
+  /** Its metadata as the program gave it. */
   readonly given: Metadata;
+  /** The refusal as it came. */
+  readonly status: StatusObject;
 }
 
 /** What to do with it. */
-export type Verdict =
-  | { readonly kind: "issue"; readonly metadata: Metadata }
-  | { readonly kind: "end"; readonly status: StatusObject }
-  /** Give the program the refusal as it came. */
-  | { readonly kind: "pass" };
+export type Verdict = { readonly kind: "issue"; readonly metadata: Metadata } | { readonly kind: "end"; readonly status: StatusObject };
 
-/** The call as the messages see it, with when its wait began on the monotonic clock. */
-interface Parked extends RefusedCall, AskedCall {
+/** What is kept of the call while it waits, which may be long: of the refusal no more than what names it. */
+interface Parked extends ParkedCall, Pick<RefusedCall, "given" | "request"> {
+  /** On the monotonic clock. */
   readonly beganMs: number;
-  /** Let go of when they are of no more use: a call may wait for long. */
-  offers: AskedCall["offers"];
+  /** Undefined once the authority has answered. */
+  ask: Ask | undefined;
   toldOutage: boolean;
 }
 
 // Identity alone is enough: a grant only closes the gap until the guard has heard of the approval.
 const GRANT_PATIENCE_MS = 1500;
-// A call that is not parked is to end at once, with the elevation's id if that can be had.
-const ANNOUNCE_MS = 5000;
-
 /** See the head of this file. */
 export class Parking {
   readonly #settings: Settings;
@@ -67,74 +65,24 @@ export class Parking {
 
   /** Does what helps, and says how the call goes on. Never rejects; after `signal` is aborted nobody listens. */
   help(call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
-    return this.#help(this.#parked(call), this.#orClosing(signal));
-  }
-
-  /**
-   * For a call that cannot be issued again: asks, so that approvers see it, and says how the call ends, at once. The next call of the method finds
-   * what this one asked for. Never rejects; after `signal` is aborted nobody listens.
-   */
-  announce(call: RefusedCall, signal: AbortSignal, limitMs = ANNOUNCE_MS): Promise<Verdict> {
-    return this.#announce(this.#parked(call), this.#orClosing(signal), Math.max(0, Math.min(limitMs, ANNOUNCE_MS)));
-  }
-
-  async #help(parked: Parked, signal: AbortSignal): Promise<Verdict> {
+    const { method, audience, decisionId, principal, given, request } = call;
+    const beganMs = this.#settings.clock.monotonicMs();
+    const parked: Parked = { method, audience, decisionId, principal, given, request, beganMs, ask: undefined, toldOutage: false };
+    const either = this.#orClosing(signal);
     this.#listen(parked);
-    try {
-      return parked.remedy === "renewal" ? await this.#renew(parked, signal) : await this.#elevate(parked, signal);
-    } catch (error) {
-      return { kind: "end", status: this.#failure(parked, error) };
-    } finally {
-      this.#waiting.delete(parked);
-      if (this.#waiting.size === 0) this.#unsubscribe();
-    }
+    const verdict = call.remedy === "renewal" ? this.#renew(parked, call, either) : this.#elevate(parked, call, either);
+    return verdict
+      .catch((error: unknown): Verdict => ({ kind: "end", status: this.#failure(parked, error) }))
+      .finally(() => this.#forget(parked));
   }
 
-  async #announce(parked: Parked, signal: AbortSignal, limitMs: number): Promise<Verdict> {
-    const limit = new AbortController();
-    const timer = this.#settings.clock.after(limitMs, () => limit.abort(), { hold: true });
-    try {
-      return await this.#askOnly(parked, AbortSignal.any([signal, limit.signal]));
-    } catch (error) {
-      const isSilent = limit.signal.aborted || (error instanceof AuthorityError && error.transient);
-      if (!isSilent) return { kind: "end", status: this.#failure(parked, error) };
-      // The refusal itself says what to do.
-      this.#settings.logger?.warn({ method: parked.method, err: String(error) }, "brevet: the authority is away; nothing was asked for");
-      return { kind: "pass" };
-    } finally {
-      timer.cancel();
-    }
-  }
-
-  async #askOnly(parked: Parked, signal: AbortSignal): Promise<Verdict> {
-    const { method } = parked;
-    const held = this.#credentials.heldFor(method);
-    if (parked.remedy === "renewal" && held !== undefined) {
-      // The next call shows it.
-      await this.#session.issueGrant(held, { fresh: true, signal }).catch(() => this.#credentials.drop(method));
-      return { kind: "pass" };
-    }
-    if (parked.remedy === "renewal") return { kind: "pass" };
-    this.#credentials.drop(method);
-    let elevation = await this.#openAlready(parked, signal);
-    if (elevation === undefined) {
-      const asking = askFor(parked, this.#settings);
-      if (asking.kind !== "ask") return asking;
-      signal.throwIfAborted();
-      elevation = (await this.#session.request(asking.ask, { signal })).elevation;
-    }
-    if (elevation === undefined) return { kind: "pass" };
-    this.#say(asked(method, elevation, parked.refused.metadata.decisionId));
-    if (demandsGrant(elevation) && isApproved(elevation)) {
-      if (elevation.state === ElevationState.SCHEDULED) elevation = await this.#session.start(elevation.id, { signal });
-      await this.#session.issueGrant(elevation.id, { signal });
-      this.#credentials.hold(elevation);
-    }
-    return { kind: "end", status: askedOnly(parked, elevation) };
-  }
-
-  #parked({ refused: { offer, ...refused }, ...call }: RefusedCall): Parked {
-    return { ...call, refused, offers: offer?.entitlements ?? [], beganMs: this.#settings.clock.monotonicMs(), toldOutage: false };
+  /** For a call that cannot be issued again: asks, and says how it ends, in `limitMs` at most. Never rejects. */
+  announce(call: RefusedCall, signal: AbortSignal, limitMs: number | undefined): Promise<Verdict> {
+    const means = { settings: this.#settings, session: this.#session, credentials: this.#credentials };
+    return announce(call, means, this.#orClosing(signal), limitMs).then(
+      (reached): Verdict => ({ kind: "end", status: reached }),
+      (error: unknown): Verdict => ({ kind: "end", status: this.#failure(call, error) }),
+    );
   }
 
   #orClosing(signal: AbortSignal): AbortSignal {
@@ -149,6 +97,11 @@ export class Parking {
     this.#waiting.add(parked);
   }
 
+  #forget(parked: Parked): void {
+    this.#waiting.delete(parked);
+    if (this.#waiting.size === 0) this.#unsubscribe();
+  }
+
   #tellOutage(outage: Outage | undefined): void {
     for (const parked of this.#waiting) {
       if (parked.toldOutage === (outage !== undefined)) continue;
@@ -158,7 +111,7 @@ export class Parking {
     }
   }
 
-  #failure(parked: Parked, error: unknown): StatusObject {
+  #failure(parked: ParkedCall, error: unknown): StatusObject {
     if (error instanceof AuthorityError) return authorityFailed(parked, error, this.#session.url);
     if (error instanceof IdentityFailure) return noIdentity(parked, error);
     const text = sanitise(error instanceof Error ? error.message : String(error), 300);
@@ -169,37 +122,64 @@ export class Parking {
   }
 
   /** The grant went stale: a fresh one, or, where its elevation is over, a new elevation. */
-  async #renew(parked: Parked, signal: AbortSignal): Promise<Verdict> {
+  async #renew(parked: Parked, call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
     // Only what was obtained for this method and audience; never an elevation that the refusal names.
     const elevation = this.#credentials.heldFor(parked.method);
-    if (elevation === undefined) return { kind: "pass" };
+    if (elevation === undefined) return { kind: "end", status: call.status };
     try {
       const grant = await this.#patiently(parked, signal, () => this.#session.issueGrant(elevation, { fresh: true, signal }));
       return { kind: "issue", metadata: await this.#credentials.with(parked.given, grant) };
     } catch (error) {
       if (!(error instanceof AuthorityError) || error.transient) throw error;
-      this.#credentials.drop(parked.method);
-      return this.#elevate(parked, signal);
+      return this.#elevate(parked, call, signal);
     }
   }
 
-  async #elevate(parked: Parked, signal: AbortSignal): Promise<Verdict> {
+  /** No function waits with the refusal in hand: what it asks for is all that is kept. */
+  #elevate(parked: Parked, call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
     this.#credentials.drop(parked.method);
-    const open = await this.#openAlready(parked, signal);
+    return mayBeOpen(call) ? this.#join(parked, call, signal) : this.#ask(parked, call, signal);
+  }
+
+  async #join(parked: Parked, call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
+    const open = await this.#patiently(parked, signal, () => openAlready(call, this.#session, signal));
+    if (open === undefined) return this.#ask(parked, call, signal);
+    this.#say(asked(parked.method, open, parked.decisionId));
+    const waiting = this.#session.wait(open.id, { ...this.#following(parked, signal, open), known: open });
+    return waiting.then((result) => this.#reached(parked, result, signal));
+  }
+
+  async #ask(parked: Parked, call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
+    const asking = askFor(call, this.#settings);
+    if (asking.kind === "pass") return { kind: "end", status: call.status };
+    if (asking.kind === "end") return asking;
+    // The program's functions may have taken their time, or cancelled the call.
+    signal.throwIfAborted();
+    parked.ask = asking.ask;
+    return this.#obtain(parked, signal);
+  }
+
+  /** Asks and waits. That an approval covers one exact request is the authority's word where the refusal did not say so. */
+  async #obtain(parked: Parked, signal: AbortSignal): Promise<Verdict> {
     let result: WaitResult;
-    if (open !== undefined) {
-      this.#say(asked(parked.method, open, parked.refused.metadata.decisionId));
-      result = await this.#session.wait(open.id, { ...this.#following(parked, signal, open), known: open });
-    } else {
-      const asking = askFor(parked, this.#settings);
-      if (asking.kind !== "ask") return asking;
-      parked.offers = [];
-      // The program's functions may have taken their time, or cancelled the call.
-      signal.throwIfAborted();
-      const obtained = await this.#obtain(parked, asking.ask, signal);
-      if ("kind" in obtained) return obtained;
-      result = obtained;
+    try {
+      result = await this.#patiently(parked, signal, () =>
+        this.#session.obtain(parked.ask ?? {}, this.#following(parked, signal, undefined)),
+      );
+    } catch (error) {
+      const { ask } = parked;
+      const isBound = error instanceof AuthorityError && error.received.reason === "PAYLOAD_REQUIRED";
+      if (!isBound || ask === undefined || ask.payload !== undefined) throw error;
+      const exact = withPayload(parked, ask);
+      if (exact.kind === "end") return exact;
+      if (exact.kind !== "ask" || exact.ask.payload === undefined) throw error;
+      parked.ask = exact.ask;
+      return this.#obtain(parked, signal);
     }
+    return this.#reached(parked, result, signal);
+  }
+
+  #reached(parked: Parked, result: WaitResult, signal: AbortSignal): Verdict | Promise<Verdict> {
     const { elevation } = result;
     if (elevation === undefined) return { kind: "end", status: authoritySilent(parked, this.#session.url, this.#waitedMs(parked)) };
     if (!result.settled) return { kind: "end", status: waitTimedOut(parked, elevation, this.#waitedMs(parked)) };
@@ -207,46 +187,13 @@ export class Parking {
     return this.#goOn(parked, elevation, signal);
   }
 
-  /** The elevation that the refusal names, if the authority says that it is this caller's, open, and for this very call. */
-  async #openAlready(parked: Parked, signal: AbortSignal): Promise<Elevation | undefined> {
-    const { refused, method, audience } = parked;
-    const { elevation: id, principal } = refused.metadata;
-    const mayBeOpen =
-      refused.reason === "ELEVATION_PENDING" || refused.reason === "ELEVATION_SCHEDULED" || refused.metadata.present !== undefined;
-    if (id === undefined || !mayBeOpen) return undefined;
-    let found: Elevation;
-    try {
-      found = await this.#patiently(parked, signal, () => this.#session.get(id, { signal }));
-    } catch (error) {
-      if (error instanceof AuthorityError && !error.transient) return undefined;
-      throw error;
-    }
-    const isOurs = found.audience === audience && found.methods.includes(method) && found.requester?.name === principal;
-    const fits = isOurs && coversRequest(found, parked);
-    return fits && (found.state === ElevationState.PENDING || isOpen(found)) ? found : undefined;
-  }
-
-  /** Asks and waits. That an approval covers one exact request is the authority's word where the refusal did not say so. */
-  async #obtain(parked: Parked, ask: Ask, signal: AbortSignal): Promise<WaitResult | Exclude<Asking, { kind: "ask" }>> {
-    const obtain = (question: Ask) =>
-      this.#patiently(parked, signal, () => this.#session.obtain(question, this.#following(parked, signal, undefined)));
-    try {
-      return await obtain(ask);
-    } catch (error) {
-      if (!(error instanceof AuthorityError) || error.received.reason !== "PAYLOAD_REQUIRED" || ask.payload !== undefined) throw error;
-      const exact = withPayload(parked, ask);
-      if (exact.kind !== "ask") return exact;
-      if (exact.ask.payload === undefined) throw error;
-      return obtain(exact.ask);
-    }
-  }
-
   /** How this call waits: for the rest of its limit, telling the program each step once. */
   #following(parked: Parked, signal: AbortSignal, known: Elevation | undefined) {
     let first = known === undefined;
     let told = "";
     const onChange = (elevation: Elevation) => {
-      if (first) this.#say(asked(parked.method, elevation, parked.refused.metadata.decisionId));
+      parked.ask = undefined;
+      if (first) this.#say(asked(parked.method, elevation, parked.decisionId));
       first = false;
       // A vote is one change, the decision that follows from it the next: between them nobody is waited for anew.
       const stage = elevation.stages[elevation.stage];
@@ -310,8 +257,4 @@ export class Parking {
   #say(event: ProgressEvent): void {
     tell(this.#settings.onProgress, event, this.#settings.logger);
   }
-}
-
-function isOpen({ state }: Elevation): boolean {
-  return state === ElevationState.SCHEDULED || state === ElevationState.ACTIVE;
 }

@@ -21,7 +21,8 @@ const received = (over: Partial<ReceivedStatus>): ReceivedStatus => ({
 const parked = {
   method: "test.v1.Ledger/Refund",
   audience: "payments-test",
-  refused: received({ reason: "ELEVATION_REQUIRED", metadata: { decisionId: "dec_1", principal: "user:sam@test" } }),
+  decisionId: "dec_1",
+  principal: "user:sam@test",
 };
 const elevation = (state: ElevationState) =>
   create(ElevationSchema, {

@@ -17,9 +17,10 @@ import type { AuthorityError, IdentityFailure } from "../connection/failure.ts";
 import { stateName, time } from "./progress.ts";
 import type { CalledMethod } from "./remedy.ts";
 
-/** The call, and the refusal that parked it. */
+/** The call, and what its refusal is known by. */
 export interface ParkedCall extends CalledMethod {
-  readonly refused: ReceivedStatus;
+  readonly decisionId: string | undefined;
+  readonly principal: string | undefined;
 }
 
 /** A denial as grpc-js hands it to the program. */
@@ -50,8 +51,8 @@ export function waitTimedOut(parked: ParkedCall, elevation: Elevation, waitedMs:
 }
 
 /** The refusal as it came, of a call that had sent more than can be sent again; with what was asked for since. */
-export function askedOnly(parked: ParkedCall, elevation: Elevation): StatusObject {
-  const { reason = "ELEVATION_REQUIRED", metadata, help } = parked.refused;
+export function askedOnly(parked: ParkedCall, refused: ReceivedStatus, elevation: Elevation): StatusObject {
+  const { reason = "ELEVATION_REQUIRED", metadata, help } = refused;
   const isPending = elevation.state === ElevationState.PENDING;
   const then = isPending ? `call again after the approval. Run: brevet show ${elevation.id}` : `it is ${stateName(elevation)}: call again`;
   return statusOf({
@@ -177,7 +178,7 @@ function called({ method, audience }: CalledMethod): Record<string, string> {
 }
 
 function factsOf(parked: ParkedCall, elevation: Elevation): Record<string, string> {
-  const { decisionId, principal } = parked.refused.metadata;
+  const { decisionId, principal } = parked;
   return {
     ...(decisionId === undefined ? {} : { decisionId }),
     ...called(parked),
@@ -189,7 +190,6 @@ function factsOf(parked: ParkedCall, elevation: Elevation): Record<string, strin
 }
 
 /** The refusal that the guard recorded. */
-function recorded({ refused }: ParkedCall): string {
-  const { decisionId } = refused.metadata;
+function recorded({ decisionId }: ParkedCall): string {
   return decisionId === undefined ? "" : ` (decision ${decisionId})`;
 }

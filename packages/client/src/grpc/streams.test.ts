@@ -300,6 +300,22 @@ test("a stream that ran and is ended later is not issued again: its end goes to 
   assert.deepEqual(desk.events.slice(from), []);
 });
 
+test("a stream that the guard ends when its elevation is over is not parked, and says why", async () => {
+  for (const method of STREAMED) {
+    await using desk = await Guarded.open();
+    const running = begin(desk.client(), method);
+    await send(running, ["a"]);
+    const { elevation } = await desk.event("waiting");
+    await desk.approve(elevation);
+    await until(() => desk.handled[0]?.messages.length === 1);
+    const from = desk.events.findIndex(({ kind }) => kind === "running") + 1;
+    await (await desk.as("user:sam@test")).end({ id: elevation, requestId: `end-the-${method}` });
+    assert.equal((await running.answer).status.reason, "ELEVATION_ENDED", method);
+    assert.deepEqual(desk.events.slice(from), []);
+    assert.deepEqual(desk.handled, [{ method, messages: ["a"] }]);
+  }
+});
+
 test("a stream that is ended with its window before any response header is not taken for one that was held back", async () => {
   for (const method of ["List", "Import", "Chat"] as const) {
     await using scene = await Scene.open();
