@@ -342,7 +342,7 @@ export class Link {
       else
         this.#options.logger.error({ note: checkpoint.note }, "the log's checkpoint is not signed with the key that the authority names");
     } catch {
-      // With the next link.
+      // It is asked for again.
     }
   }
 
@@ -397,6 +397,7 @@ export class Link {
     this.#acknowledger.soon();
     if (nowMs - this.#forgotAtMs < FORGET_EVERY_MS || authorityMs === undefined) return;
     this.#forgotAtMs = nowMs;
+    void this.#trustCheckpoints();
     this.#intake.current?.forgetEnded(authorityMs);
   }
 

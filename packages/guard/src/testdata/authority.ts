@@ -19,6 +19,7 @@ import {
   type GuardServiceSyncResponse,
   GuardServiceSyncResponseSchema,
 } from "@brevet/protocol/brevet/v1/guard";
+import { LogService } from "@brevet/protocol/brevet/v1/log";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -69,6 +70,10 @@ export class TestAuthority implements AsyncDisposable {
   revision = 10n;
   epoch = EPOCH;
   sendTimeSamples = true;
+  /** Signed note that a stream shows when it has caught up, and the key that is named for it. */
+  checkpoint = "";
+  verifierKey = "";
+  checkpointsAsked = 0;
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #streams = new Set<Outbox<GuardServiceSyncResponse>>();
@@ -98,6 +103,13 @@ export class TestAuthority implements AsyncDisposable {
     const handler = connectNodeAdapter({
       routes(router) {
         router.service(GuardService, { sync: (requests, context) => authority?.sync(requests, context.requestHeader) ?? nothing() });
+        router.service(LogService, {
+          getCheckpoint() {
+            if (authority === undefined) throw new ConnectError("not yet", Code.Unavailable);
+            authority.checkpointsAsked += 1;
+            return { checkpoint: authority.checkpoint, verifierKey: authority.verifierKey };
+          },
+        });
         router.service(ElevationService, {
           async start(request) {
             if (authority === undefined) throw new ConnectError("not yet", Code.Unavailable);
@@ -171,7 +183,7 @@ export class TestAuthority implements AsyncDisposable {
     send({ case: "keys", value: this.#keySet() });
     for (const elevation of this.elevations.values())
       if (!resumed || elevation.revision > (hello.after?.revision ?? 0n)) send({ case: "elevation", value: elevation });
-    send({ case: "caughtUp", value: { checkpoint: "" } });
+    send({ case: "caughtUp", value: { checkpoint: this.checkpoint } });
   }
 
   /** Changes an elevation, or makes one ACTIVE for an hour, and tells the guards. */
@@ -255,6 +267,11 @@ export class TestAuthority implements AsyncDisposable {
     const { revision } = this;
     this.tell({ case: undefined });
     return this.until(() => this.acknowledgements.some(({ position }) => (position?.revision ?? 0n) >= revision));
+  }
+
+  /** Its streams end; guards come again. */
+  drop(): void {
+    for (const session of this.#sessions) session.destroy();
   }
 
   /** Gone at once, as if killed. */
