@@ -223,7 +223,6 @@ export class ProxiedCall implements CallPort {
       this.#safely((...args: A) => {
         if (this.#up === opened && !this.#done) handle(...args);
       });
-    stream.on("error", () => {});
     stream.on(
       "drain",
       mine(() => this.#paceRequest()),

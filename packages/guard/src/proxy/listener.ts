@@ -11,6 +11,7 @@ import {
 } from "node:http2";
 import { createServer as createSocketServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import type { Clock } from "@brevet/protocol";
 import type { ClientCertificate } from "../core/call.ts";
 import { readCertificate } from "../core/certificate.ts";
@@ -132,11 +133,14 @@ export class Listener {
   #peek(socket: Socket): void {
     this.#peeked.add(socket);
     const timer = this.#options.clock.after(PEEK_MS, () => socket.destroy());
+    let head = Buffer.alloc(0);
     const onReadable = (): void => {
-      const head: unknown = socket.read();
-      if (!Buffer.isBuffer(head)) return;
+      const more: unknown = socket.read();
+      if (!Buffer.isBuffer(more)) return;
+      // Given back at the end only: what is given back is readable again at once.
+      head = Buffer.concat([head, more]);
       const seen = head.toString("latin1", 0, PREFACE.length);
-      if (seen.length < 3 && PREFACE.startsWith(seen)) return socket.unshift(head);
+      if (seen.length < 3 && PREFACE.startsWith(seen)) return;
       leave();
       if (!PREFACE.startsWith(seen)) return refuseHttp1(socket);
       socket.unshift(head);
@@ -184,7 +188,7 @@ export class Listener {
 
 function certificateOf(session: ServerHttp2Session): ClientCertificate | undefined {
   const { socket } = session;
-  if (!session.encrypted || !("authorized" in socket) || !socket.authorized) return undefined;
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
   const { raw } = socket.getPeerCertificate();
   return raw === undefined ? undefined : readCertificate(raw);
 }

@@ -1,7 +1,7 @@
 // The connections to the service behind the proxy: made when needed, again after a failure, more of them when one is full.
 // Owns backing off and what a GOAWAY means. Never looks into a call.
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, sensitiveHeaders } from "node:http2";
-import { connect as connectSocket } from "node:net";
+import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import type { Clock, Timer } from "@brevet/protocol";
 import type { GuardLogger } from "../log/logger.ts";
@@ -41,7 +41,7 @@ export interface UpstreamCall {
 
 /** One connection. */
 export interface UpstreamConnection {
-  /** Why it ended; undefined while it lives, and after an orderly end. */
+  /** Why it is gone, with all its calls; undefined while it is there. */
   readonly problem: string | undefined;
   /** Whether the service surely never saw a stream with this id (RFC 9113, 6.8). */
   unseen(id: number | undefined): boolean;
@@ -59,6 +59,8 @@ const WINDOW_BYTES = 4 << 20;
 const STREAM_WINDOW_BYTES = 1 << 18;
 const KEEPALIVE_MS = 30_000;
 const MEMORY_MB = 256;
+// What a caller or a service said twice is passed on twice.
+const LENIENT = { strictSingleValueFields: false };
 
 /** The connections. */
 export class Upstream {
@@ -154,17 +156,27 @@ class Connection implements UpstreamConnection {
   #limit = STREAMS_UNTIL_KNOWN;
   #lastSeen = Infinity;
   #retired = false;
-  problem: string | undefined;
+  #problem: string | undefined;
   calls = 0;
 
   constructor(options: UpstreamOptions, hooks: Hooks) {
     const { clock, connectTimeoutMs } = options;
-    const session = connectTo(options);
+    const socket = socketTo(options);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEPALIVE_MS);
+    // Before the session hears of it: its calls are told at once, and want to know why.
+    socket.on("error", (error: NodeJS.ErrnoException) => (this.#problem ??= error.code ?? error.message));
+    const authority = "path" in options.address ? "localhost" : addressText(options.address);
+    const session = connect(`${options.tls === undefined ? "http" : "https"}://${authority}`, {
+      createConnection: () => socket,
+      settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES, maxHeaderListSize: options.maxHeaderBytes },
+      ...LENIENT,
+      maxSessionMemory: MEMORY_MB,
+      peerMaxConcurrentStreams: STREAMS_UNTIL_KNOWN,
+    });
     this.#session = session;
     this.#timer = clock.after(connectTimeoutMs, () => this.#fail(`no answer within ${connectTimeoutMs} ms`));
-    session.once("connect", (_session, socket) => {
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, KEEPALIVE_MS);
+    session.once("connect", () => {
       session.setLocalWindowSize(WINDOW_BYTES);
       if (socket instanceof TLSSocket && socket.alpnProtocol !== "h2") this.#fail("it does not speak HTTP/2");
     });
@@ -180,17 +192,21 @@ class Connection implements UpstreamConnection {
       this.#lastSeen = lastStreamId;
     });
     session.on("error", (error: NodeJS.ErrnoException) => {
-      this.problem ??= error.code ?? error.message;
+      this.#problem ??= error.code ?? error.message;
     });
     session.once("close", () => {
       this.#timer?.cancel();
-      if (!this.#ready) this.problem ??= "it closed the connection at once";
-      hooks.ended(this.problem, this.#ready);
+      if (!this.#ready) this.#problem ??= "it closed the connection at once";
+      hooks.ended(this.#problem, this.#ready);
     });
   }
 
   get usable(): boolean {
     return !this.#retired && !this.#session.closed && !this.#session.destroyed;
+  }
+
+  get problem(): string | undefined {
+    return this.#session.destroyed ? (this.#problem ?? "the connection ended") : undefined;
   }
 
   get limit(): number {
@@ -201,6 +217,10 @@ class Connection implements UpstreamConnection {
     const raw = sensitive.length === 0 ? headers : withSensitive(headers, sensitive);
     const stream = this.#session.request(raw, { endStream: false });
     this.calls += 1;
+    // A connection that breaks tells its streams first.
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (this.#session.destroyed) this.#problem ??= error.code ?? error.message;
+    });
     if ((stream.id ?? 0) > LAST_STREAM_ID) {
       this.#retired = true;
       this.#session.close();
@@ -209,7 +229,7 @@ class Connection implements UpstreamConnection {
   }
 
   unseen(id: number | undefined): boolean {
-    return id === undefined || id > this.#lastSeen;
+    return this.#ready && (id === undefined || id > this.#lastSeen);
   }
 
   release(): void {
@@ -221,34 +241,25 @@ class Connection implements UpstreamConnection {
   }
 
   #fail(problem: string): void {
-    this.problem ??= problem;
+    this.#problem ??= problem;
     this.#session.destroy(new Error(problem));
   }
 }
 
-function connectTo({ address, tls, maxHeaderBytes }: UpstreamOptions): ClientHttp2Session {
-  const options = {
-    settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES, maxHeaderListSize: maxHeaderBytes },
-    // What a caller or a service said twice is passed on twice.
-    strictSingleValueFields: false,
-    maxSessionMemory: MEMORY_MB,
-    peerMaxConcurrentStreams: STREAMS_UNTIL_KNOWN,
-  };
-  const authority = "path" in address ? "localhost" : addressText(address);
-  if (tls === undefined)
-    return connect(`http://${authority}`, {
-      ...options,
-      ...("path" in address && { createConnection: () => connectSocket(address.path) }),
-    });
+/** TCP, a Unix socket, or TLS over one of them. */
+function socketTo({ address, tls }: UpstreamOptions): Socket {
+  if (tls === undefined) return connectSocket(address);
   const { ca, cert, key, serverName } = tls;
-  const secure = {
-    ...(serverName !== undefined && { servername: serverName }),
+  // No name is sent for an address in numbers (RFC 6066, 3), and none can be made up for a path.
+  const name = serverName ?? ("host" in address && isIP(address.host) === 0 ? address.host : undefined);
+  return connectTls({
+    ...address,
+    ALPNProtocols: ["h2"],
+    ...(name !== undefined && { servername: name }),
     ...(ca && { ca }),
     ...(cert && { cert }),
     ...(key && { key }),
-  };
-  const throughPath = "path" in address && { createConnection: () => connectTls({ path: address.path, ALPNProtocols: ["h2"], ...secure }) };
-  return connect(`https://${authority}`, { ...options, ...secure, ...throughPath });
+  });
 }
 
 /** Headers that a caller wanted never to be indexed stay so (RFC 7541, 7.1.3). */

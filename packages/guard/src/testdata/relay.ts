@@ -306,7 +306,7 @@ export async function rawCall(
   stream.on("data", (part: Buffer) => parts.push(part));
   if (body !== undefined) stream.write(body);
   if (!open) stream.end();
-  await once(stream, "close");
+  await new Promise<void>((resolve) => stream.once("close", resolve));
   return { ...responded, trailers, body: Buffer.concat(parts), rstCode: stream.rstCode ?? 0 };
 }
 
