@@ -70,6 +70,8 @@ export class TestAuthority implements AsyncDisposable {
   revision = 10n;
   epoch = EPOCH;
   sendTimeSamples = true;
+  /** Time that passed for it, and not for this process: as if this machine had slept. */
+  aheadMs = 0;
   /** Signed note that a stream shows when it has caught up, and the key that is named for it. */
   checkpoint = "";
   verifierKey = "";
@@ -77,6 +79,7 @@ export class TestAuthority implements AsyncDisposable {
   readonly #server: Http2Server;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #streams = new Set<Outbox<GuardServiceSyncResponse>>();
+  readonly #deaf = new Set<Outbox<GuardServiceSyncResponse>>();
   readonly #waiting = new Set<() => void>();
   readonly #offsetMs: number;
   #policy: { document: string; descriptors: Uint8Array; version: bigint };
@@ -132,7 +135,7 @@ export class TestAuthority implements AsyncDisposable {
 
   /** Its clock. */
   nowMs(): number {
-    return Date.now() + this.#offsetMs;
+    return Date.now() + this.#offsetMs + this.aheadMs;
   }
 
   async *sync(requests: AsyncIterable<GuardServiceSyncRequest>, headers: Headers): AsyncGenerator<GuardServiceSyncResponse> {
@@ -151,6 +154,7 @@ export class TestAuthority implements AsyncDisposable {
     try {
       for await (const { message } of requests) {
         const receivedMs = this.nowMs();
+        if (this.#deaf.has(out)) continue;
         if (message.case === "hello") this.#greet(message.value, out);
         else if (message.case === "acknowledgement") this.acknowledgements.push(message.value);
         else if (message.case === "decisions") {
@@ -267,6 +271,12 @@ export class TestAuthority implements AsyncDisposable {
     const { revision } = this;
     this.tell({ case: undefined });
     return this.until(() => this.acknowledgements.some(({ position }) => (position?.revision ?? 0n) >= revision));
+  }
+
+  /** Its connections stand, and nothing comes over them any more: new ones work. */
+  deafen(): void {
+    for (const out of this.#streams) this.#deaf.add(out);
+    this.#streams.clear();
   }
 
   /** Its streams end; guards come again. */
