@@ -14,11 +14,13 @@ export type { ElevateOptions, ReasonContext } from "./options.ts";
 export { describeProgress, type ProgressEvent } from "./progress.ts";
 
 /**
- * A client interceptor that adds the caller's identity, and carries unary calls over a refusal: where the guard says that an approval would
- * help, it asks the configured authority, waits, and issues the call again, once. The program sees one call that takes longer.
+ * A client interceptor that adds the caller's identity, and carries calls of every kind over a refusal: where the guard says that an approval
+ * would help, it asks the configured authority, waits, and issues the call again, once. The program sees one call that takes longer.
  *
- * Calls of the other kinds get the identity (and the grant, where one is known to be needed); their refusals are passed on. Issuing
- * streams again is later work.
+ * What is sent again are the bytes that were sent. Of a call that streams messages to the service they are kept up to `buffer`, until its first
+ * response header or message comes; while it is parked the program writes on until the buffer is full, and then waits. A call that had sent
+ * more when it was refused is not parked: what it needs is asked for, and it ends at once with its refusal and the elevation's id. A stream that
+ * ran and is ended later is never issued again.
  *
  * How a call ends that does not go on: PERMISSION_DENIED (ELEVATION_DENIED with the approver's words, ELEVATION_WITHDRAWN, _LAPSED,
  * _EXPIRED, _ENDED, _REVOKED), DEADLINE_EXCEEDED (APPROVAL_WAIT_TIMEOUT: `wait` is over, the elevation stays open), UNAVAILABLE

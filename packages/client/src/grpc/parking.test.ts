@@ -307,6 +307,9 @@ test("options that could not work are refused when the client is made", () => {
     [{ audience: "" }, /audience/],
     [{ wait: "soon" }, /wait: "soon" is not a duration/],
     [{ for: "-1m" }, /for: "-1m" is not a duration/],
+    [{ buffer: { messages: -1 } }, /buffer\.messages: -1 is no whole number/],
+    [{ buffer: { bytes: 0.5 } }, /buffer\.bytes: 0\.5 is no whole number/],
+    [{ buffer: { bytes: Number.POSITIVE_INFINITY } }, /buffer\.bytes: Infinity/],
   ];
   for (const [options, pattern] of wrong) assert.throws(() => elevate({ ...good, ...options }), { name: "TypeError", message: pattern });
 });
