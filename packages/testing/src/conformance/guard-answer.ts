@@ -99,6 +99,8 @@ export interface ExpectedRefusal {
   readonly retries?: boolean;
   /** The caller has a valid identity. Default: unless the reason is about the identity. */
   readonly identified?: boolean;
+  /** The guard knows the time. Default true. */
+  readonly timeKnown?: boolean;
   /** Default true: refused before anything was sent. */
   readonly trailersOnly?: boolean;
 }
@@ -119,7 +121,7 @@ export function assertRefusal(answer: WireAnswer, expected: ExpectedRefusal, wha
       metadata: sorted({
         decisionId: "{decision}",
         method: "{method}",
-        serverTime: "{time}",
+        ...(expected.timeKnown !== false && { serverTime: "{time}" }),
         ...(reason.startsWith("IDENTITY_") && { headersSeen: headersSeen.join(",") }),
         ...(identified && {
           principal: "{principal}",

@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { createServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
-import type { Clock } from "@brevet/protocol";
+import { type Clock, ERROR_DOMAIN, type ReasonName } from "@brevet/protocol";
 import {
   type Elevation,
   ElevationSchema,
@@ -18,6 +18,7 @@ import {
   type GuardServiceSyncResponse,
   GuardServiceSyncResponseSchema,
 } from "@brevet/protocol/brevet/v1/guard";
+import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -132,6 +133,7 @@ export class ScriptedAuthority implements AsyncDisposable {
   startWindow({ id, payloadDigest }: ElevationServiceStartRequest): Elevation {
     const known = this.#elevations.get(id);
     if (known === undefined) throw new ConnectError("no such elevation", Code.NotFound);
+    if (payloadDigest.length > 0 && known.payloadUseTime !== undefined) throw refusal("GRANT_PAYLOAD_MISMATCH");
     this.#revision += 1n;
     const nowMs = this.#clock.wallMs();
     const started = create(ElevationSchema, {
@@ -274,4 +276,10 @@ export class ScriptedAuthority implements AsyncDisposable {
       });
     });
   }
+}
+
+/** As the authority refuses. */
+function refusal(reason: ReasonName): ConnectError {
+  const info = { desc: ErrorInfoSchema, value: { reason, domain: ERROR_DOMAIN } };
+  return new ConnectError(reason, Code.FailedPrecondition, undefined, [info]);
 }

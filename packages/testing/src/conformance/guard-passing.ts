@@ -44,53 +44,54 @@ export function passingConformance(promise: ScenePromise): void {
 
   promise("what a handler answers comes back as it was sent: metadata, messages, trailers", async (at) => {
     const { headers } = await at.elevated("Plain");
-    at.service.script = async (call) => {
-      const initial = new Metadata();
-      initial.add("x-initial", "1");
-      initial.add("x-initial", "2");
-      initial.add("x-initial-bin", RAW);
-      call.sendMetadata(initial);
-      await untilHalfClosed(call);
-      call.write(Buffer.alloc(0));
-      call.write(RAW);
-      const trailers = new Metadata();
-      trailers.add("x-final", "end");
-      trailers.add("x-final-bin", RAW);
-      call.end({ metadata: trailers });
-    };
-    try {
-      for (const kind of ALL_KINDS) {
-        const call = at.client.start(methodOf("Plain", kind), headers);
-        // Initial metadata is not kept back until the end.
-        if (KINDS[kind][0]) assert.equal((await call.responded())["x-initial"], "1, 2");
-        call.send(Buffer.from("x"));
-        call.halfClose();
-        const answer = await call.ended;
-        assert.equal(answer.code, status.OK, shownAnswer(answer));
-        assert.equal(answer.headers["x-initial"], "1, 2", kind);
-        assert.equal(unpadded(answer.headers["x-initial-bin"]), base64(RAW), kind);
-        assert.equal(answer.trailers["x-final"], "end", kind);
-        assert.equal(unpadded(answer.trailers["x-final-bin"]), base64(RAW), kind);
-        assert.deepEqual(answer.messages, KINDS[kind][1] ? [Buffer.alloc(0), RAW] : [RAW], kind);
-      }
-    } finally {
-      at.service.script = echo;
-    }
+    await at.service.during(
+      async (call) => {
+        const initial = new Metadata();
+        initial.add("x-initial", "1");
+        initial.add("x-initial", "2");
+        initial.add("x-initial-bin", RAW);
+        call.sendMetadata(initial);
+        await untilHalfClosed(call);
+        call.write(Buffer.alloc(0));
+        call.write(RAW);
+        const trailers = new Metadata();
+        trailers.add("x-final", "end");
+        trailers.add("x-final-bin", RAW);
+        call.end({ metadata: trailers });
+      },
+      async () => {
+        for (const kind of ALL_KINDS) {
+          const call = at.client.start(methodOf("Plain", kind), headers);
+          // Initial metadata is not kept back until the end.
+          if (KINDS[kind][0]) assert.equal((await call.responded())["x-initial"], "1, 2");
+          call.send(Buffer.from("x"));
+          call.halfClose();
+          const answer = await call.ended;
+          assert.equal(answer.code, status.OK, shownAnswer(answer));
+          assert.equal(answer.headers["x-initial"], "1, 2", kind);
+          assert.equal(unpadded(answer.headers["x-initial-bin"]), base64(RAW), kind);
+          assert.equal(answer.trailers["x-final"], "end", kind);
+          assert.equal(unpadded(answer.trailers["x-final-bin"]), base64(RAW), kind);
+          assert.deepEqual(answer.messages, KINDS[kind][1] ? [Buffer.alloc(0), RAW] : [RAW], kind);
+        }
+      },
+    );
   });
 
   promise("a status of the handler's own comes back with its message and details, whatever its code", async (at) => {
     const { headers } = await at.elevated("Plain");
     const details = Buffer.from("\x08\x09\x12\x04mine");
-    try {
+    let code: number;
+    const script = async (call: HandledCall) => {
+      await untilHalfClosed(call);
+      const metadata = new Metadata();
+      metadata.set(STATUS_DETAILS_TRAILER, details);
+      metadata.set("x-final", "kept");
+      call.end({ code, details: "naïve: 50 % of «it»\n", metadata });
+    };
+    await at.service.during(script, async () => {
       for (const kind of ALL_KINDS)
-        for (let code: number = status.CANCELLED; code <= status.UNAUTHENTICATED; code += 1) {
-          at.service.script = async (call) => {
-            await untilHalfClosed(call);
-            const metadata = new Metadata();
-            metadata.set(STATUS_DETAILS_TRAILER, details);
-            metadata.set("x-final", "kept");
-            call.end({ code, details: "naïve: 50 % of «it»\n", metadata });
-          };
+        for (code = status.CANCELLED; code <= status.UNAUTHENTICATED; code += 1) {
           const answer = await at.client.call(methodOf("Plain", kind), headers);
           const { message, trailers } = answer;
           assert.deepEqual(
@@ -99,9 +100,7 @@ export function passingConformance(promise: ScenePromise): void {
             `${kind} ${shownAnswer(answer)}`,
           );
         }
-    } finally {
-      at.service.script = echo;
-    }
+    });
   });
 
   promise("a thousand messages go both ways in their order", async (at) => {
@@ -119,20 +118,20 @@ export function passingConformance(promise: ScenePromise): void {
 
   promise("a server that speaks first is heard where no condition needs a message", async (at) => {
     const { headers } = await at.elevated("Plain");
-    at.service.script = async (call) => {
-      call.write(Buffer.from("welcome"));
-      await echo(call);
-    };
-    try {
-      const call = at.client.start(methodOf("Plain", "Chat"), headers);
-      assert.deepEqual(await call.next(), Buffer.from("welcome"));
-      call.send(Buffer.from("thanks"));
-      assert.deepEqual(await call.next(), Buffer.from("thanks"));
-      call.halfClose();
-      assert.equal((await call.ended).code, status.OK);
-    } finally {
-      at.service.script = echo;
-    }
+    await at.service.during(
+      async (call) => {
+        call.write(Buffer.from("welcome"));
+        await echo(call);
+      },
+      async () => {
+        const call = at.client.start(methodOf("Plain", "Chat"), headers);
+        assert.deepEqual(await call.next(), Buffer.from("welcome"));
+        call.send(Buffer.from("thanks"));
+        assert.deepEqual(await call.next(), Buffer.from("thanks"));
+        call.halfClose();
+        assert.equal((await call.ended).code, status.OK);
+      },
+    );
   });
 
   promise("deadlines reach the handler, and are kept", async (at) => {
@@ -143,51 +142,51 @@ export function passingConformance(promise: ScenePromise): void {
       const leftMs = (at.service.callsOf(methodOf("Plain", kind)).at(-1)?.deadlineMs ?? 0) - beforeMs;
       assert.ok(leftMs > 20_000 && leftMs <= 31_000, `${kind}: ${leftMs} ms`);
     }
-    at.service.script = () => {};
-    try {
-      for (const kind of ALL_KINDS) {
-        const answer = await at.client.call(methodOf("Plain", kind), [...headers, ["grpc-timeout", "50m"]]);
-        assert.equal(answer.code, status.DEADLINE_EXCEEDED, `${kind} ${shownAnswer(answer)}`);
-        const call = at.service.callsOf(methodOf("Plain", kind)).at(-1);
-        await at.service.until(() => call?.cancelled === true, `the handler of ${kind} to be told`);
-      }
-    } finally {
-      at.service.script = echo;
-    }
+    await at.service.during(
+      () => {},
+      async () => {
+        for (const kind of ALL_KINDS) {
+          const answer = await at.client.call(methodOf("Plain", kind), [...headers, ["grpc-timeout", "50m"]]);
+          assert.equal(answer.code, status.DEADLINE_EXCEEDED, `${kind} ${shownAnswer(answer)}`);
+          const call = at.service.callsOf(methodOf("Plain", kind)).at(-1);
+          await at.service.until(() => call?.cancelled === true, `the handler of ${kind} to be told`);
+        }
+      },
+    );
   });
 
   promise("a caller that leaves is told to the handler", async (at) => {
     const { headers } = await at.elevated("Plain");
-    at.service.script = () => {};
-    try {
-      for (const kind of ALL_KINDS) {
-        const method = methodOf("Plain", kind);
-        const before = at.service.callsOf(method).length;
-        const call = at.client.start(method, headers);
-        call.send(Buffer.from("x"));
-        if (!KINDS[kind][0]) call.halfClose();
-        await at.service.until(() => at.service.callsOf(method).length > before, `the handler of ${kind}`);
-        call.cancel();
-        await at.service.until(() => at.service.callsOf(method).at(-1)?.cancelled === true, `the handler of ${kind} to be told`);
-      }
-    } finally {
-      at.service.script = echo;
-    }
+    await at.service.during(
+      () => {},
+      async () => {
+        for (const kind of ALL_KINDS) {
+          const method = methodOf("Plain", kind);
+          const before = at.service.callsOf(method).length;
+          const call = at.client.start(method, headers);
+          call.send(Buffer.from("x"));
+          if (!KINDS[kind][0]) call.halfClose();
+          await at.service.until(() => at.service.callsOf(method).length > before, `the handler of ${kind}`);
+          call.cancel();
+          await at.service.until(() => at.service.callsOf(method).at(-1)?.cancelled === true, `the handler of ${kind} to be told`);
+        }
+      },
+    );
   });
 
   promise("a service that ends a call early ends it for a caller who is still sending", async (at) => {
     const { headers } = await at.elevated("Plain");
-    at.service.script = (call) => call.end({ code: status.RESOURCE_EXHAUSTED, details: "enough" });
-    try {
-      for (const kind of ["Import", "Chat"] as const) {
-        const call = at.client.start(methodOf("Plain", kind), headers);
-        for (let i = 0; i < 50; i += 1) call.send(Buffer.alloc(1000));
-        const answer = await call.ended;
-        assert.deepEqual([answer.code, answer.message], [status.RESOURCE_EXHAUSTED, "enough"], kind);
-      }
-    } finally {
-      at.service.script = echo;
-    }
+    await at.service.during(
+      (call) => call.end({ code: status.RESOURCE_EXHAUSTED, details: "enough" }),
+      async () => {
+        for (const kind of ["Import", "Chat"] as const) {
+          const call = at.client.start(methodOf("Plain", kind), headers);
+          for (let i = 0; i < 50; i += 1) call.send(Buffer.alloc(1000));
+          const answer = await call.ended;
+          assert.deepEqual([answer.code, answer.message], [status.RESOURCE_EXHAUSTED, "enough"], kind);
+        }
+      },
+    );
     assert.equal((await at.client.call(methodOf("Plain", "Unary"), headers)).code, status.OK);
   });
 

@@ -42,6 +42,7 @@ export interface HandledCall {
   sendMetadata(metadata: Metadata): void;
   /** Methods with one response send the last that was written. */
   write(message: Buffer): void;
+  /** The first time counts. */
   end(status?: Partial<StatusObject>): void;
 }
 
@@ -58,8 +59,7 @@ export const echo: Script = async (call) => {
 export class WorldService {
   /** Calls in the order in which they reached a handler. */
   readonly handled: HandledCall[] = [];
-  /** What handlers do from now on. */
-  script: Script = echo;
+  #script: Script = echo;
   readonly #signals = new Signals();
 
   /** For the form to serve. */
@@ -67,6 +67,16 @@ export class WorldService {
     definition: Object.fromEntries(methods.map((method) => [method.name, definitionOf(service, method)])),
     handlers: Object.fromEntries(methods.map((method) => [method.name, this.#handler(`${service}/${method.name}`, method)])),
   }));
+
+  /** Handlers do this while `body` runs. */
+  async during<T>(script: Script, body: () => Promise<T>): Promise<T> {
+    this.#script = script;
+    try {
+      return await body();
+    } finally {
+      this.#script = echo;
+    }
+  }
 
   /** Calls of one method that reached its handler. */
   callsOf(method: string): readonly HandledCall[] {
@@ -83,7 +93,7 @@ export class WorldService {
       const handled = new Handled(method, call, { requestStream, responseStream }, finish, this.#signals);
       this.handled.push(handled);
       this.#signals.changed();
-      void run(this.script, handled);
+      void run(this.#script, handled);
     };
     if (responseStream) return (call: Call) => take(call, undefined);
     return (call: Call, finish: Finish) => take(call, finish);
@@ -118,6 +128,7 @@ class Handled implements HandledCall {
   readonly #finish: Finish | undefined;
   readonly #signals: Signals;
   #read = 0;
+  #ended = false;
   #response: Buffer = Buffer.alloc(0);
 
   constructor(
@@ -174,7 +185,8 @@ class Handled implements HandledCall {
   }
 
   end(ended: Partial<StatusObject> = {}): void {
-    if (this.cancelled) return;
+    if (this.cancelled || this.#ended) return;
+    this.#ended = true;
     const failed = ended.code !== undefined && ended.code !== status.OK;
     if (this.#finish !== undefined) {
       if (failed) this.#finish(ended);

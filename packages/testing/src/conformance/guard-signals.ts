@@ -1,7 +1,7 @@
 // Waiting for what a test expects, without looking again and again: whoever changes something says so.
 // Never keeps a process alive longer than its limit, and says what it waited for in vain.
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 10_000;
 
 /** Something that changes, and those who wait for it. */
 export class Signals {
@@ -12,7 +12,7 @@ export class Signals {
     for (const wake of this.#waiting) wake();
   }
 
-  /** Resolves once `condition` holds. @throws Error after 20 s: `what` was waited for in vain. */
+  /** Resolves once `condition` holds. @throws Error after 10 s: `what` was waited for in vain. */
   async until(condition: () => boolean, what: string): Promise<void> {
     if (condition()) return;
     await new Promise<void>((resolve, reject) => {

@@ -1,8 +1,11 @@
 // What every form of guard has to do, as tests: run them with one line in the form's own test file.
 // Never knows how a form does it: it starts one, calls through it, and compares what comes back.
 import { after, describe, test } from "node:test";
+import { faultConformance, limitConformance } from "./guard-faults.ts";
 import { passingConformance } from "./guard-passing.ts";
 import { type GuardForm, type GuardScene, guardScene, type SceneOptions, type ScenePromise } from "./guard-scene.ts";
+import { streamConformance } from "./guard-streams.ts";
+import { awayConformance, timeConformance } from "./guard-time.ts";
 import { answersOf, assertVerdict, prepare, verdictCases } from "./guard-verdicts.ts";
 
 export { type Refusal, refusalOf } from "./guard-answer.ts";
@@ -23,6 +26,11 @@ export function guardConformance(form: GuardForm): void {
   void describe(`guard: ${form.name}`, () => {
     void describe("the same verdict for all kinds of calls", () => verdicts(form));
     void describe("what passes", () => passingConformance(sharing(form)));
+    void describe("streams", () => streamConformance(sharing(form)));
+    void describe("time", () => timeConformance(sharing(form)));
+    void describe("without the authority", () => awayConformance(alone, form));
+    void describe("faults", () => faultConformance(alone, form));
+    void describe("limits", () => limitConformance(sharing(form)));
   });
 }
 
@@ -35,6 +43,11 @@ function verdicts(form: GuardForm): void {
       await scene.authority.settled();
       assertVerdict(one, headers, await answersOf(one, headers, scene));
     });
+}
+
+/** A test that makes what it needs. */
+function alone(title: string, body: () => Promise<void>): void {
+  void test(title, body);
 }
 
 /** Tests that share a scene. */
