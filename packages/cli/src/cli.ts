@@ -6,6 +6,7 @@ import { decisionCommands } from "./commands/decide.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { grantCommand } from "./commands/grant.ts";
+import { guardCommand } from "./commands/guard.ts";
 import { guardsCommand } from "./commands/guards.ts";
 import { policyCommand } from "./commands/policy.ts";
 import { readCommands } from "./commands/read.ts";
@@ -57,6 +58,7 @@ Exit status: 0 done; 1 the answer is no; 2 misuse; 3 something could not be reac
 export function allCommands(context: CommandContext): Command[] {
   return [
     serveCommand(context),
+    guardCommand(context),
     demoCommand(context),
     requestCommand(context),
     ...readCommands(context),

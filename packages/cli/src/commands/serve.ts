@@ -138,7 +138,7 @@ function announce({ output }: CommandContext, authority: Authority, options: Ser
 }
 
 /** `host:port`, `[::1]:port`, or a port alone for loopback. */
-function address(name: string, text: string): { host: string; port: number } {
+export function address(name: string, text: string): { host: string; port: number } {
   const match = /^(?:\[([0-9a-f:]+)\]|([^:]*)):(\d{1,5})$|^(\d{1,5})$/i.exec(text);
   const port = Number(match?.[3] ?? match?.[4]);
   if (match === null || port > 65_535)
