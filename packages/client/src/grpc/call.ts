@@ -1,6 +1,6 @@
 // One call of any kind through elevate(): issued with the caller's identity; parked when it is refused, and issued again once, when that helps
 // and all that was sent is still here. Owns the call's phases, and its deadline, cancellation and final status while no call below it does.
-import { type Clock, type ReceivedStatus, type Timer, TRACEPARENT_HEADER, WINDOW_ENDS_TRAILER } from "@brevet/protocol";
+import type { Clock, ReceivedStatus, Timer } from "@brevet/protocol";
 import {
   type InterceptingListener,
   type InterceptorOptions,
@@ -12,12 +12,12 @@ import {
 import { IdentityFailure } from "../connection/failure.ts";
 import type { Credentials } from "./credentials.ts";
 import { readStatusObject } from "./errors.ts";
-import { tell } from "./hooks.ts";
 import type { Settings } from "./options.ts";
-import { type InnerCall, type MessageContext, Outbox, type Serialise } from "./outbox.ts";
+import { type InnerCall, type MessageContext, Outbox, owned, type Serialise } from "./outbox.ts";
 import type { Parking, Verdict } from "./parking.ts";
 import { noIdentity } from "./refusal.ts";
 import { endedUnderway, type Remedy, remedyFor } from "./remedy.ts";
+import { logRefusal, tellWindow } from "./telling.ts";
 
 /** What all calls of one elevate() share. */
 export interface CallMeans {
@@ -100,6 +100,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     this.#context = context;
     this.#message = message;
     if (this.#phase === "issued") this.#inner?.sendMessageWithContext(context, message);
+    else if (this.#phase === "preparing") this.#codeNow();
   }
 
   startRead(): void {
@@ -145,11 +146,12 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     if (this.#phase !== "issued") return;
     const refused = status.code === Status.OK ? undefined : readStatusObject(status);
     if (refused?.reason === undefined) {
-      this.#tellWindow(status);
+      tellWindow(this.#means.settings, this.#method, status);
       return this.#deliver(status);
     }
-    this.#log(refused);
-    const { audience } = this.#means.settings;
+    const { settings } = this.#means;
+    const { audience } = settings;
+    logRefusal(settings, this.#method, this.#sent, refused);
     const remedy = this.#mayPark(refused) ? remedyFor(refused, { method: this.#method, audience }) : undefined;
     if (remedy === undefined) this.#deliver(status);
     else this.#park(status, refused, remedy);
@@ -192,9 +194,12 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     this.#leave = leave;
     this.#peer = this.getPeer();
     this.#inner = undefined;
+    if (this.#bytes !== undefined) this.#bytes = owned(this.#bytes, this.#message);
     const isWhole = this.#outbox?.whole ?? true;
     if (isWhole) this.#outbox?.close();
     else this.#outbox?.end();
+    // A writer that was told to go on may have cancelled.
+    if (leave.signal.aborted) return;
     const call = {
       method: this.#method,
       audience: settings.audience,
@@ -260,7 +265,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     const plain: Serialise = definition.requestSerialize;
     if (definition.requestStream) this.#outbox = new Outbox(this.#means.settings.buffer, plain, this.#isOutermost);
     // Somebody shares it between calls: theirs are coded anew.
-    if (!this.#isOutermost || plain.name === PINNED) return;
+    if (plain.name === PINNED) return;
     const brevetPinned: Serialise = (message: unknown) => this.#coded(message, plain);
     definition.requestSerialize = brevetPinned;
   }
@@ -270,6 +275,15 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     if (this.#committed || message !== this.#message) return plain(message);
     this.#bytes ??= plain(message);
     return this.#bytes;
+  }
+
+  /** While nobody sends it: the program has its object back as soon as it has called. */
+  #codeNow(): void {
+    try {
+      this.#bytes = owned(this.#options.method_definition.requestSerialize(this.#message), this.#message);
+    } catch {
+      // The call below will say so.
+    }
   }
 
   /** The one message as it goes over the wire. */
@@ -318,23 +332,6 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     this.#outbox?.end();
     if (this.#emptyHanded) this.#listener.onReceiveMessage?.(null);
     this.#listener.onReceiveStatus?.(status);
-  }
-
-  #log(refused: ReceivedStatus): void {
-    const { logger, audience } = this.#means.settings;
-    if (logger === undefined) return;
-    const [traceparent] = this.#sent?.get(TRACEPARENT_HEADER) ?? [];
-    const { decisionId, elevation } = refused.metadata;
-    const fields = { decisionId, reason: refused.reason, code: refused.code, method: this.#method, audience, elevation, traceparent };
-    logger.warn({ ...fields, metadata: refused.metadata }, refused.message);
-  }
-
-  #tellWindow(status: StatusObject): void {
-    const { onProgress, logger } = this.#means.settings;
-    if (onProgress === undefined) return;
-    const [text] = status.metadata.get(WINDOW_ENDS_TRAILER);
-    if (typeof text !== "string" || !/^\d{1,9}$/.test(text)) return;
-    tell(onProgress, { kind: "window", method: this.#method, secondsLeft: Number(text) }, logger);
   }
 }
 

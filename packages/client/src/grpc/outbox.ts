@@ -164,13 +164,16 @@ export class Outbox {
 
   #coded(message: unknown): Buffer | undefined {
     try {
-      const bytes = this.#serialise(message);
-      // Whoever sends bytes as they are may fill them anew once they are taken.
-      return ArrayBuffer.isView(message) && message.buffer === bytes.buffer ? Buffer.from(bytes) : bytes;
+      return owned(this.#serialise(message), message);
     } catch {
       return undefined;
     }
   }
+}
+
+/** The bytes, apart from the program's own: whoever sends bytes as they are may fill them anew once they are taken. */
+export function owned(bytes: Buffer, message: unknown): Buffer {
+  return ArrayBuffer.isView(message) && message.buffer === bytes.buffer ? Buffer.from(bytes) : bytes;
 }
 
 function tell(entry: Entry, error?: Error | null): void {

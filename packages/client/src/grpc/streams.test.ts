@@ -213,21 +213,37 @@ test("a request that is changed after the call was made is not changed for the s
   const request = { amount: 1 };
   const code = (value: { amount: number }) => Buffer.from(JSON.stringify(value));
   const answers: Promise<string>[] = [];
-  const client = desk.client();
-  for (const amount of [1, 2, 3]) {
+  // Those of the second wait for a token before they are even sent.
+  const clients = [desk.client(), desk.client({ identity: async (audience) => Promise.resolve(desk.identity(audience)) })];
+  for (const amount of [1, 2, 3, 4]) {
     request.amount = amount;
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     answers.push(promise);
-    client.makeUnaryRequest("/test.v1.Desk/Refund", code, String, request, (error, value) =>
+    clients[amount % 2]?.makeUnaryRequest("/test.v1.Desk/Refund", code, String, request, (error, value) =>
       error ? reject(error) : resolve(value ?? ""),
     );
   }
-  request.amount = 4;
+  request.amount = 5;
   await desk.approve((await desk.event("waiting")).elevation);
   assert.deepEqual(
-    (await Promise.all(answers)).toSorted(),
-    [1, 2, 3].map((amount) => `done {"amount":${amount}}`),
+    await Promise.all(answers),
+    [1, 2, 3, 4].map((amount) => `done {"amount":${amount}}`),
   );
+  const held = Buffer.from("first");
+  const migrating = Promise.withResolvers<string>();
+  const bytes = (value: Buffer) => value;
+  desk
+    .client()
+    .makeUnaryRequest("/test.v1.Desk/Migrate", bytes, String, held, (error, value) =>
+      error ? migrating.reject(error) : migrating.resolve(value ?? ""),
+    );
+  const [migration] = await until(async () => {
+    const mine = await desk.mine();
+    return mine.length === 2 && mine;
+  });
+  held.write("XXXXX");
+  await desk.approve(migration?.id ?? "");
+  assert.equal(await migrating.promise, "done first");
 });
 
 test("interceptors below it may take their time with metadata and messages", async () => {
