@@ -43,8 +43,18 @@ export class Scene implements AsyncDisposable {
     this.charge = parts.charge;
   }
 
-  /** Starts both. Each environment is for that process alone. */
-  static async open(options: { authorityEnvironment?: NodeJS.ProcessEnv; ledgerEnvironment?: NodeJS.ProcessEnv } = {}): Promise<Scene> {
+  /**
+   * Starts both. Each environment is for that process alone. `policy` writes another policy than the example's into the scene's folder, and
+   * answers with its path; `ledgerWords` are more words of the ledger's command line.
+   */
+  static async open(
+    options: {
+      authorityEnvironment?: NodeJS.ProcessEnv;
+      ledgerEnvironment?: NodeJS.ProcessEnv;
+      policy?: (data: string) => Promise<string>;
+      ledgerWords?: (data: string) => readonly string[];
+    } = {},
+  ): Promise<Scene> {
     const data = await mkdtemp(join(tmpdir(), "brevet-scene-"));
     const stage = new Stage({});
     const restore = (own: NodeJS.ProcessEnv) => {
@@ -53,10 +63,12 @@ export class Scene implements AsyncDisposable {
     const { authorityEnvironment = {}, ledgerEnvironment = {} } = options;
     try {
       stage.setEnvironment(authorityEnvironment);
-      const { authority, url } = await stage.authority(join(data, "authority"));
+      const { authority, url } = options.policy
+        ? await serve(stage, data, await options.policy(data))
+        : await stage.authority(join(data, "authority"));
       restore(authorityEnvironment);
       stage.setEnvironment(ledgerEnvironment);
-      const ledger = await stage.ledger(data, url, CALLER);
+      const ledger = await stage.ledger(data, url, CALLER, options.ledgerWords?.(data));
       restore(ledgerEnvironment);
       return new Scene({ stage, data, authority, url, ...ledger });
     } catch (error) {
@@ -94,4 +106,13 @@ export class Scene implements AsyncDisposable {
 /** What a process said, for the message of a failed assertion. */
 export function told({ status, stdout, stderr }: Finished): string {
   return `exit ${status}\n${stdout}\n${stderr}`;
+}
+
+/** As the stage's own authority, with another policy. */
+async function serve(stage: Stage, data: string, policy: string): Promise<{ authority: Running; url: string }> {
+  const where = ["--data", join(data, "authority"), "--listen", "127.0.0.1:0", "--admin-listen", "off"];
+  const authority = await stage.serve(["--dev", "--policy", policy, ...where]);
+  const { url, dev } = authority.ready as { url: string; dev: { code: string } };
+  stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: dev.code });
+  return { authority, url };
 }

@@ -18,6 +18,7 @@ const USAGE = `usage: node examples/ledger/src/server.ts [flags]
   --audience NAME         the deployment that the policy governs           (payments-prod)
   --identity-file FILE    the ledger's own token for the authority; read again when it changes
   --as PRINCIPAL          instead of a file, with an authority that runs with --dev and BREVET_DEV_CODE set
+  --state DIR             where the guard keeps what it knows, to go on after a restart without the authority
   --unguarded             without Brevet: everybody may do everything`;
 
 const GRACE_MS = 2_500;
@@ -33,6 +34,7 @@ const { values: flags } = parseArgs({
     audience: { type: "string", default: "payments-prod" },
     "identity-file": { type: "string" },
     as: { type: "string" },
+    state: { type: "string" },
     unguarded: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -66,7 +68,10 @@ async function main(): Promise<void> {
   const tls = credentials(host);
 
   // All of Brevet that a service needs: the guard, its interceptor, and to wait until it knows the policy.
-  const payments = flags.unguarded ? undefined : guard({ authority: flags.authority, audience: flags.audience, identity: identity() });
+  const { authority, audience, state } = flags;
+  const payments = flags.unguarded
+    ? undefined
+    : guard({ authority, audience, identity: identity(), ...(state !== undefined && { state }) });
   const book = new Book(flags.data);
   const ledger = createLedgerServer({ book, interceptors: payments === undefined ? [] : [payments.interceptor] });
 
