@@ -13,8 +13,6 @@ import { Code } from "@connectrpc/connect";
 import type { Used } from "../core/decide.ts";
 import type { Knowledge } from "../core/knowledge.ts";
 import type { GuardLogger } from "../log/logger.ts";
-import { StateFolder } from "../state/folder.ts";
-import { readState } from "../state/restored.ts";
 import { StateKeeper } from "../state/state.ts";
 import { Acknowledger } from "./acknowledge.ts";
 import { RefusedLog } from "./checkpoint.ts";
@@ -80,7 +78,6 @@ export class Link {
   readonly #time: AuthorityTime;
   readonly #acknowledger: Acknowledger;
   readonly #keeper: StateKeeper | undefined;
-  readonly #folder: StateFolder | undefined;
   #restoredMs: number | undefined;
   readonly #abort = new AbortController();
   readonly #instance: string;
@@ -122,10 +119,9 @@ export class Link {
     });
     if (options.state === undefined) return;
     const intake = this.#intake;
-    this.#folder = new StateFolder(options.state, audience);
     this.#keeper = new StateKeeper({
-      folder: this.#folder,
-      owner: this.#owner,
+      folder: options.state,
+      owner: { audience, authority: new URL(options.authority).origin },
       instance: this.#instance,
       clock,
       logger,
@@ -141,7 +137,7 @@ export class Link {
   /** Goes on from what was kept, if anything was; connects, and goes on until closed. */
   start(): void {
     if (this.#running !== undefined) return;
-    if (this.#folder !== undefined) this.#restore(this.#folder);
+    this.#restore();
     this.#running = this.#run();
     const { clock } = this.#options;
     const tick = (): void => {
@@ -199,31 +195,18 @@ export class Link {
     this.#time.close();
   }
 
-  get #owner() {
-    const { audience, authority } = this.#options;
-    return { audience, authority: new URL(authority).origin };
-  }
-
-  #restore(folder: StateFolder): void {
+  #restore(): void {
     const { logger } = this.#options;
-    const about = { folder: folder.path };
-    let state: ReturnType<typeof readState>;
-    try {
-      state = readState(folder, this.#owner);
-    } catch (error) {
-      state = String(error);
-    }
+    const state = this.#keeper?.read();
     if (state === undefined) return;
-    if (typeof state === "string")
-      return logger.error({ ...about, problem: state }, "what the guard kept is refused: it starts without, and waits for the authority");
     const problem = this.#time.restore(state.mark);
     this.#intake.restore(state.messages, state.pin);
     const known = this.#intake.current;
     this.#restoredMs = known?.heardMs ?? 0;
     const where = { epoch: known?.epoch, revision: String(known?.revision), heard: new Date(this.#restoredMs).toISOString() };
-    logger.info({ ...about, ...where }, "the guard goes on from what it kept");
+    logger.info(where, "the guard goes on from what it kept");
     if (problem !== undefined)
-      logger.error({ ...about, problem }, "nobody can tell the time: elevated calls are refused until the authority is there");
+      logger.error({ problem }, "nobody can tell the time: elevated calls are refused until the authority is there");
   }
 
   async #run(): Promise<void> {

@@ -8,10 +8,10 @@ import { type GuardServiceSyncResponse, GuardServiceSyncResponseSchema } from "@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { isOpen } from "../core/knowledge.ts";
 import type { GuardLogger } from "../log/logger.ts";
-import type { StateFolder } from "./folder.ts";
+import { StateFolder } from "./folder.ts";
 import { encodeHead, encodeRecord, HEAD_BYTES, RecordKind } from "./format.ts";
 import type { ClockMark } from "./mark.ts";
-import { MAX_FILE_BYTES, type StateOwner } from "./restored.ts";
+import { MAX_FILE_BYTES, type RestoredState, readState, type StateOwner } from "./restored.ts";
 
 /** Everything that has to be kept, at one instant. */
 export interface WholeState {
@@ -37,7 +37,8 @@ export interface StateSource {
 
 /** What a keeper is made with. */
 export interface StateKeeperOptions {
-  readonly folder: StateFolder;
+  /** Path of the guard's own folder. */
+  readonly folder: string;
   readonly owner: StateOwner;
   /** Names the process's file. */
   readonly instance: string;
@@ -66,6 +67,7 @@ interface OpenFile {
 /** See the head of this file. */
 export class StateKeeper {
   readonly #options: StateKeeperOptions;
+  readonly #folder: StateFolder;
   readonly #path: string;
   readonly #maxBytes: number;
   #file: OpenFile | undefined;
@@ -85,15 +87,32 @@ export class StateKeeper {
   #heardAtMs = -Infinity;
   #cleanedAtMs = -Infinity;
 
+  /** @throws TypeError for a folder that may not be used; Error for one that cannot be made. */
   constructor(options: StateKeeperOptions) {
     this.#options = options;
-    this.#path = options.folder.fileOf(options.instance);
+    this.#folder = new StateFolder(options.folder, options.owner.audience);
+    this.#path = this.#folder.fileOf(options.instance);
     this.#maxBytes = options.maxBytes ?? MAX_FILE_BYTES / 2;
   }
 
   /** Why nothing is kept, where that is so. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** What was kept before; undefined where nothing was, or where it is refused, which the log then says. */
+  read(): RestoredState | undefined {
+    const { owner, logger } = this.#options;
+    let state: RestoredState | string | undefined;
+    try {
+      state = readState(this.#folder, owner);
+    } catch (error) {
+      state = error instanceof Error ? error.message : String(error);
+    }
+    if (typeof state !== "string") return state;
+    const about = { folder: this.#folder.path, problem: state };
+    logger.error(about, "what the guard kept is refused: it starts without, and waits for the authority");
+    return undefined;
   }
 
   /** Whether changes are kept: a state was asked to be written, or is as soon as the disk lets it. */
@@ -203,7 +222,7 @@ export class StateKeeper {
   }
 
   async #writeWhole(): Promise<boolean> {
-    const { folder, owner, source } = this.#options;
+    const { owner, source } = this.#options;
     const whole = source.whole();
     const mark = source.mark();
     if (whole === undefined || mark === undefined) {
@@ -224,7 +243,7 @@ export class StateKeeper {
       await this.#writeHead(file);
       await handle.sync();
       await rename(path, this.#path);
-      await folder.sync();
+      await this.#folder.sync();
     } catch (error) {
       await handle.close();
       throw error;
@@ -259,7 +278,7 @@ export class StateKeeper {
   }
 
   async #writeHead({ handle, records, length }: OpenFile): Promise<void> {
-    const head = encodeHead(length, records, this.#options.folder.key);
+    const head = encodeHead(length, records, this.#folder.key);
     await handle.write(head, 0, head.length, 0);
   }
 
@@ -268,12 +287,13 @@ export class StateKeeper {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#cleanedAtMs < CLEAN_EVERY_MS) return;
     this.#cleanedAtMs = nowMs;
-    await this.#options.folder.remove(this.#path);
+    await this.#folder.remove(this.#path);
   }
 
   /** The disk failed: what is on it lacks what was said since, and a restart must not go by it. */
   async #giveUp(error: unknown): Promise<boolean> {
-    const { folder, clock, logger } = this.#options;
+    const { clock, logger } = this.#options;
+    const folder = this.#folder;
     const cause = error instanceof Error ? error.message : String(error);
     this.#retryAtMs = clock.monotonicMs() + RETRY_MS;
     const first = this.#problem === undefined;
