@@ -2,6 +2,7 @@
 import type { Entitlement, PrincipalFacts } from "@brevet/policy";
 import type { ReasonName } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
+import type { Shown } from "./grants.ts";
 
 /** One call. */
 export interface GuardedCall {
@@ -39,6 +40,8 @@ export interface GuardPermit {
   readonly elevation?: Elevation;
   /** The window's end on the authority's clock, milliseconds since 1970. */
   readonly endsMs?: number;
+  /** What the call's grants amounted to at its start; absent where it brought none. */
+  readonly shown?: Shown;
   /** With `mode: observe`: the refusal that enforcing would have made. */
   readonly observed?: GuardRefusal;
 }

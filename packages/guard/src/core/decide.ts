@@ -1,20 +1,18 @@
 // The decision, in its fixed order: open, identity, the method's rule, staleness, the elevations known and shown, the condition.
 // Owns no rule of its own: the evaluator has them. Goes to the authority for two things only: to start a window, and to use up an approval.
-import { createHash } from "node:crypto";
-import { type CallFacts, type Decision, type Denied, evaluate, needsRequest, type Permitted, type PrincipalFacts } from "@brevet/policy";
+import { type CallFacts, needsRequest, type Permitted, type PrincipalFacts, readsRequest } from "@brevet/policy";
 import type { ReasonName, TimeEstimate } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { type GuardDecision, type GuardedCall, type GuardRefusal, isoTime, refuse } from "./call.ts";
+import { type GuardDecision, type GuardedCall, type GuardPermit, type GuardRefusal, refuse } from "./call.ts";
 import { FailureLimit } from "./failures.ts";
-import { Grants, type Shown } from "./grants.ts";
+import { Grants, NOTHING_SHOWN, type Shown } from "./grants.ts";
 import { type Identified, Identities } from "./identity.ts";
 import type { Knowledge, KnownPolicy } from "./knowledge.ts";
+import { judgeRunning, type RunningStream, type Standing, withoutPolicy } from "./running.ts";
+import { enforced, isStale, patientUntilMs, refusalOf, requestFacts, settle, staleRefusal, unused, withGrantProblem } from "./verdict.ts";
 
-/** A clock that is less certain than this counts as stale. */
-const MAX_ERROR_MS = 1000;
 const RETRY_MS = 1000;
-const STALE_RETRY_MS = 5000;
 
 /** How the first use, or the one use, of an elevation went at the authority. */
 export type Used =
@@ -36,8 +34,7 @@ export interface DeciderOptions {
 
 const OPEN: GuardDecision = Object.freeze({ kind: "permit" });
 const NONE: readonly Elevation[] = [];
-/** Nobody is identified without a policy: what is wrong with it is told in the log and by `status()` only. */
-const UNENFORCEABLE = { problem: "this guard cannot enforce the newest policy; its log says why" };
+const BOUND_STREAM = { problem: "an approval of one exact request, for a method that takes a stream of them" };
 
 /** Decides calls for one audience by what it was given to know. */
 export class Decider {
@@ -76,9 +73,9 @@ export class Decider {
     const knowledge = this.#knowledge;
     const policy = knowledge?.policy;
     const now = knowledge && this.#time(knowledge);
-    if (knowledge?.policyProblem !== undefined) return refuse("POLICY_MISCONFIGURED", UNENFORCEABLE);
+    if (knowledge?.policyProblem !== undefined) return withoutPolicy(knowledge);
     if (knowledge === undefined || policy === undefined || now === undefined)
-      return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
+      return { ...withoutPolicy(undefined), retryDelayMs: RETRY_MS };
     if (policy.compiled.method(call.method).access === "open") return OPEN;
     const identified = this.#identities.identify(knowledge, policy, call, now.authorityMs);
     if (!(identified instanceof Promise)) return this.#identified(knowledge, policy, call, identified, now);
@@ -88,6 +85,34 @@ export class Decider {
         ? this.#identified(knowledge, policy, call, later, this.#time(knowledge) ?? now)
         : this.decide(call),
     );
+  }
+
+  /**
+   * Judges a stream that was let through, or with `message` one further request of it. Always at once: it starts no window.
+   * @throws only on a defect.
+   */
+  again(stream: RunningStream, message?: Uint8Array): Standing | GuardRefusal {
+    const knowledge = this.#knowledge;
+    const policy = knowledge?.policy;
+    const now = knowledge && this.#time(knowledge);
+    if (knowledge === undefined || policy === undefined || now === undefined) return withoutPolicy(knowledge);
+    return judgeRunning(knowledge, policy, this.#grants, stream, now, message);
+  }
+
+  /** The authority's time; undefined while it is not known. */
+  now(): TimeEstimate | undefined {
+    return this.#knowledge && this.#time(this.#knowledge);
+  }
+
+  /** While the clock is in doubt; see {@link DeciderOptions.settling}. */
+  get settling(): Promise<void> | undefined {
+    return this.#settling?.();
+  }
+
+  /** The authority's silence is borne until then, on its clock; past it every stream under an elevation is to be judged again. */
+  patientUntilMs(now: TimeEstimate): number {
+    const knowledge = this.#knowledge;
+    return knowledge?.policy === undefined ? Infinity : patientUntilMs(knowledge, knowledge.policy, now);
   }
 
   #identified(
@@ -109,19 +134,15 @@ export class Decider {
     // After a sleep of the machine nothing elevated is permitted on what the time was before it.
     const settling = this.#settling?.();
     if (settling !== undefined) return settling.then(() => this.decide(call));
-    if (isStale(knowledge, policy, now)) {
-      const refusal = refuse("POLICY_STALE", { staleSince: isoTime(knowledge.heardMs) }, principal);
-      return settle(policy, { ...refusal, retryDelayMs: STALE_RETRY_MS });
-    }
+    if (isStale(knowledge, policy, now)) return settle(policy, staleRefusal(knowledge, principal));
     const { open: known, ended } = knowledge.elevationsOf(principal.name);
     const shown = this.#grants.show(knowledge, call.grants, { method, principal, peer: call.peer, nowMs, errorMs });
     const { ahead } = shown;
     const open = ahead.length === 0 ? known : [...known.filter(({ id }) => !ahead.some((newer) => newer.id === id)), ...ahead];
-    if (call.request === undefined && needsRequest(compiled, method, open)) {
-      if (!call.requestStream) return { kind: "request", principal, observes: compiled.mode === "observe" };
-      const problem = "a condition on the request of a method that takes a stream of them";
-      return settle(policy, refuse("POLICY_MISCONFIGURED", { problem }, principal));
-    }
+    const reads = call.request === undefined && needsRequest(compiled, method, open);
+    if (reads && !call.requestStream) return { kind: "request", principal, observes: compiled.mode === "observe" };
+    const bound = compiled.method(method).bindPayload;
+    if (reads && bound) return settle(policy, refuse("POLICY_MISCONFIGURED", BOUND_STREAM, principal));
     const facts: CallFacts = {
       method,
       principal,
@@ -130,10 +151,11 @@ export class Decider {
       nowMs,
       errorMs,
       reachedMs: knowledge.heardMs,
-      ...(call.request === undefined ? undefined : requestFacts(call.request, compiled.method(method).bindPayload)),
+      ...(call.request === undefined ? undefined : requestFacts(call.request, bound)),
     };
-    const decision = enforced(compiled, facts);
-    if (decision.permit) return this.#permit(knowledge, policy, facts, principal, decision);
+    const decision = reads ? unread(policy, facts) : enforced(compiled, facts);
+    if (decision === "request") return { kind: "request", principal, observes: compiled.mode === "observe" };
+    if (decision.permit) return this.#permit(knowledge, policy, facts, principal, decision, shown);
     // Ended ones are looked at only now: they permit nothing, and a principal may have many.
     const exact = ended.length === 0 ? decision : enforced(compiled, { ...facts, candidates: [...open, ...ended] });
     return settle(policy, refusalOf(withGrantProblem(exact.permit ? decision : exact, shown), principal));
@@ -145,14 +167,15 @@ export class Decider {
     facts: CallFacts,
     principal: PrincipalFacts,
     permitted: Permitted,
+    shown: Shown,
   ): GuardDecision | Promise<GuardDecision> {
     const { elevation, endsMs } = permitted;
     if (elevation === undefined) return { kind: "permit", principal };
     if (permitted.needsStart === true || permitted.consume === true) {
       const digest = permitted.consume === true ? facts.payloadDigest : undefined;
-      return this.#firstUse(knowledge, policy, facts, principal, elevation, digest);
+      return this.#firstUse(knowledge, policy, facts, principal, elevation, digest, shown);
     }
-    return endsMs === undefined ? { kind: "permit", principal, elevation } : { kind: "permit", principal, elevation, endsMs };
+    return permitBy(principal, elevation, endsMs, shown);
   }
 
   /** The one thing that a call waits for the authority with. Calls that come together for the same start share it. */
@@ -163,6 +186,7 @@ export class Decider {
     principal: PrincipalFacts,
     elevation: Elevation,
     digest: Uint8Array | undefined,
+    shown: Shown,
   ): Promise<GuardDecision> {
     const { epoch } = knowledge;
     const used = await (digest === undefined ? this.#start(elevation.id) : this.#use(elevation.id, digest));
@@ -198,8 +222,7 @@ export class Decider {
       reachedMs: latest.heardMs,
     });
     if (!decision.permit) return settle(latest.policy, refusalOf(decision, principal));
-    const endsMs = decision.endsMs === undefined ? {} : { endsMs: decision.endsMs };
-    return { kind: "permit", principal, elevation: candidate ?? elevation, ...endsMs };
+    return permitBy(principal, candidate ?? elevation, decision.endsMs, shown);
   }
 
   /** The authority's time. That it has reached what it stamped a message with narrows the estimate from below. */
@@ -220,49 +243,19 @@ export class Decider {
   }
 }
 
-/** The decision as it is when it is enforced, also where `mode: observe` lets refusals pass. */
-function enforced(policy: KnownPolicy["compiled"], facts: CallFacts): Decision {
-  const decision = evaluate(policy, facts);
-  return decision.permit && decision.observed !== undefined ? decision.observed : decision;
-}
-
-/** With `mode: observe` a refusal permits, and is carried along to be logged. */
-function settle(policy: KnownPolicy, refusal: GuardRefusal): GuardDecision {
-  if (policy.compiled.mode === "enforce") return refusal;
-  return { kind: "permit", observed: refusal, ...(refusal.principal && { principal: refusal.principal }) };
-}
-
-function refusalOf(denied: Denied, principal: PrincipalFacts): GuardRefusal {
-  const { reason, facts, offers, elevation } = denied;
-  return { kind: "refuse", reason, facts, principal, offers, ...(elevation && { elevation }) };
-}
-
-function unused(elevation: Elevation): Elevation {
-  const { payloadUseTime: _, ...rest } = elevation;
-  return rest;
-}
-
 /**
- * Whether nothing elevated is permitted, since nothing was heard of the authority for longer than the policy allows, or the time is not
- * known. How long it was silent is judged as an end is: at the latest that it can be now.
+ * A stream of requests that nobody has seen yet, where a condition reads them: permitted at once where an elevation covers it whatever it
+ * will say, so that a handler may speak first; otherwise its first message has to be seen.
  */
-export function isStale(knowledge: Knowledge, policy: KnownPolicy, { authorityMs, errorMs }: TimeEstimate): boolean {
-  const { afterMs, then, atMostMs } = policy.compiled.whenStale;
-  const silentMs = authorityMs + errorMs - knowledge.heardMs;
-  if (silentMs <= afterMs && errorMs <= MAX_ERROR_MS) return false;
-  return then === "deny" || silentMs > atMostMs;
+function unread({ compiled }: KnownPolicy, facts: CallFacts): Permitted | "request" {
+  const free = facts.candidates.filter((elevation) => !readsRequest(compiled, facts.method, elevation));
+  const all = free.length === facts.candidates.length;
+  const decision = enforced(compiled, all ? facts : { ...facts, candidates: free });
+  return decision.permit && (all || decision.needsStart !== true) ? decision : "request";
 }
 
-function requestFacts(request: Uint8Array, bound: boolean): Pick<CallFacts, "request" | "payloadDigest"> {
-  return bound ? { request, payloadDigest: createHash("sha256").update(request).digest() } : { request };
-}
-
-/** A grant that does not count is the reason where nothing else got further: no elevation, or one that has to be shown by a grant. */
-function withGrantProblem(denied: Denied, shown: Shown): Denied {
-  const { problem } = shown;
-  if (problem === undefined) return denied;
-  const lacksGrant = denied.facts.present !== undefined;
-  const nothing = denied.elevation === undefined && (denied.reason === "ELEVATION_REQUIRED" || denied.reason === "NOT_ELIGIBLE");
-  if (!lacksGrant && !nothing) return denied;
-  return { ...denied, reason: problem.reason, facts: { ...denied.facts, ...problem.facts } };
+function permitBy(principal: PrincipalFacts, elevation: Elevation, endsMs: number | undefined, shown: Shown): GuardPermit {
+  const permit: GuardPermit =
+    endsMs === undefined ? { kind: "permit", principal, elevation } : { kind: "permit", principal, elevation, endsMs };
+  return shown === NOTHING_SHOWN ? permit : { ...permit, shown };
 }

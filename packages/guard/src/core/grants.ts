@@ -32,6 +32,8 @@ export interface Shown {
   readonly presented: ReadonlyMap<string, "grant">;
   /** Elevations as grants of a later revision, in the same epoch of the log, than is known here prove them: they stand for what is known of the same ones. */
   readonly ahead: readonly Elevation[];
+  /** The first instant at which a grant of those counts no more, milliseconds since 1970; absent where there are none. */
+  readonly aheadUntilMs?: number;
   /** The furthest problem of the grants that do not count. */
   readonly problem?: GrantProblem;
 }
@@ -45,7 +47,8 @@ export interface Showing {
   readonly errorMs: number;
 }
 
-const NOTHING: Shown = { presented: new Map(), ahead: [] };
+/** What no grants amount to. */
+export const NOTHING_SHOWN: Shown = { presented: new Map(), ahead: [] };
 
 /** The order of the checks: a problem further on says more. */
 const ORDER: readonly ReasonName[] = [
@@ -82,7 +85,7 @@ export class Grants {
 
   /** What the values of `brevet-grant` amount to for one call. */
   show(knowledge: Knowledge, values: readonly string[], showing: Showing): Shown {
-    if (values.length === 0) return NOTHING;
+    if (values.length === 0) return NOTHING_SHOWN;
     if (this.#keys !== knowledge.keys) {
       // A removed key takes what it signed with it.
       this.#keys = knowledge.keys;
@@ -90,6 +93,7 @@ export class Grants {
     }
     const presented = new Map<string, "grant">();
     const ahead: Elevation[] = [];
+    let aheadUntilMs: number | undefined;
     let problem: GrantProblem | undefined;
     for (const token of split(values)) {
       const shown = this.#one(knowledge, token, showing);
@@ -98,12 +102,18 @@ export class Grants {
         continue;
       }
       presented.set(shown.id, "grant");
-      if (shown.ahead !== undefined) ahead.push(shown.ahead);
+      if (shown.ahead === undefined) continue;
+      ahead.push(shown.ahead.elevation);
+      aheadUntilMs = Math.min(aheadUntilMs ?? Infinity, shown.ahead.untilMs);
     }
-    return problem === undefined ? { presented, ahead } : { presented, ahead, problem };
+    return { presented, ahead, ...(aheadUntilMs !== undefined && { aheadUntilMs }), ...(problem && { problem }) };
   }
 
-  #one(knowledge: Knowledge, token: string, showing: Showing): { id: string; ahead?: Elevation } | GrantProblem {
+  #one(
+    knowledge: Knowledge,
+    token: string,
+    showing: Showing,
+  ): { id: string; ahead?: { elevation: Elevation; untilMs: number } } | GrantProblem {
     const { principal, method } = showing;
     const checked = this.#verify(knowledge, token, showing);
     if ("reason" in checked) return checked;
@@ -116,9 +126,9 @@ export class Grants {
     if (known !== undefined && known.requester?.name !== principal.name) return { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} };
     if (!grantMethods(checked).includes(method)) return { reason: "GRANT_SCOPE_MISMATCH", facts: { elevation: id } };
     if (knowledge.revision >= BigInt(checked.rev)) return known === undefined ? { reason: "GRANT_PRINCIPAL_MISMATCH", facts: {} } : { id };
-    // What is over does not come back.
-    if (known !== undefined && !isOpen(known)) return { id };
-    return { id, ahead: proven(checked, known) };
+    // What is over does not come back, and what is known of it may be newer than what is known of the log.
+    if (known !== undefined && (!isOpen(known) || known.revision >= BigInt(checked.rev))) return { id };
+    return { id, ahead: { elevation: proven(checked, known), untilMs: checked.exp * 1000 } };
   }
 
   /** The claims of a grant that is good by itself. */
@@ -180,6 +190,8 @@ function proven(claims: GrantClaims, known: Elevation | undefined): Elevation {
   });
   if (condition !== undefined) elevation.condition = create(PersonalTextSchema, { text: condition });
   if (payload !== undefined) elevation.payloadDigest = create(PersonalBytesSchema, { value: Buffer.from(payload, "base64url") });
+  if (known) elevation.streamExpiry = known.streamExpiry;
+  if (known?.drain) elevation.drain = known.drain;
   if (known?.payloadUseTime) elevation.payloadUseTime = known.payloadUseTime;
   return elevation;
 }

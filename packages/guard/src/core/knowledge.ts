@@ -38,6 +38,14 @@ export interface KnownElevations {
   readonly ended: readonly Elevation[];
 }
 
+/** Told of changes, before anything else is done with them. */
+export interface KnowledgeWatcher {
+  /** An elevation is not what it was. */
+  elevation(id: string): void;
+  /** The policy or the keys are others. */
+  terms(): void;
+}
+
 const NO_ELEVATIONS: readonly Elevation[] = [];
 const NONE: KnownElevations = { open: NO_ELEVATIONS, ended: NO_ELEVATIONS };
 const NO_KEYS: KnownKeys = { grants: new Map(), issuers: new Map() };
@@ -57,6 +65,7 @@ export class Knowledge {
   #epoch = "";
   #revision = 0n;
   #heardMs = 0;
+  #watcher: KnowledgeWatcher | undefined;
 
   constructor(audience: string) {
     this.audience = audience;
@@ -136,23 +145,39 @@ export class Knowledge {
     this.#publicUrl = authority.publicUrl;
   }
 
+  /** Who is told of changes from now on: one watcher, or nobody. */
+  watch(watcher: KnowledgeWatcher | undefined): void {
+    this.#watcher = watcher;
+  }
+
   setPolicy(policy: KnownPolicy): void {
+    const same = this.#policy === policy;
     this.#policy = policy;
     this.#policyProblem = undefined;
+    if (!same) this.#watcher?.terms();
   }
 
   /** The newest policy cannot be enforced: what the one before allowed may be forbidden now, so nothing is permitted. */
   setPolicyProblem(problem: string): void {
     this.#policy = undefined;
     this.#policyProblem = problem;
+    this.#watcher?.terms();
   }
 
   setKeys(keys: KnownKeys): void {
+    const same = this.#keys === keys;
     this.#keys = keys;
+    if (!same) this.#watcher?.terms();
   }
 
   /** Takes over an elevation as it now is; answers whether it was news. One that is older than what is held changes nothing. */
   setElevation(elevation: Elevation): boolean {
+    const changed = this.#set(elevation);
+    if (changed) this.#watcher?.elevation(elevation.id);
+    return changed;
+  }
+
+  #set(elevation: Elevation): boolean {
     const name = elevation.requester?.name ?? "";
     const known = this.#byId.get(elevation.id);
     if (known !== undefined && known.revision > elevation.revision) return false;

@@ -9,15 +9,18 @@ import {
   PersonalTextSchema,
   type Principal,
   PrincipalSchema,
+  StreamExpiry,
 } from "@brevet/protocol/brevet/v1/elevation";
 import { create } from "@bufbuild/protobuf";
+import type { Duration } from "@bufbuild/protobuf/wkt";
 
 const NO_BYTES = new Uint8Array(0);
 
-/** Parts that many elevations have in common: texts, conditions and lists of methods. */
+/** Parts that many elevations have in common: texts, conditions, durations and lists of methods. */
 export class Shared {
   readonly #texts = new Map<string, string>();
   readonly #methods = new Map<string, string[]>();
+  readonly #durations = new Map<bigint, Duration>();
   readonly #conditions = new Map<string, PersonalText>();
 
   text(text: string): string {
@@ -31,6 +34,13 @@ export class Shared {
     const key = methods.join("\n");
     const known = this.#methods.get(key) ?? methods.map((method) => this.text(method));
     this.#methods.set(key, known);
+    return known;
+  }
+
+  duration(duration: Duration): Duration {
+    const key = duration.seconds * 1_000_000_000n + BigInt(duration.nanos);
+    const known = this.#durations.get(key) ?? duration;
+    this.#durations.set(key, known);
     return known;
   }
 
@@ -71,6 +81,8 @@ export function leanElevation(from: Elevation, shared: Shared, requester: Princi
     notified: NOTHING.notified,
   };
   if (from.condition) lean.condition = shared.condition(from.condition);
+  const drains = from.streamExpiry === StreamExpiry.DRAIN;
+  if (drains && from.drain) lean.drain = shared.duration(from.drain);
   if (from.payloadDigest) lean.payloadDigest = from.payloadDigest;
   if (from.requester) lean.requester = requester ?? create(PrincipalSchema, { name: from.requester.name, kind: from.requester.kind });
   // Of the three clocks only the one that is running.
@@ -78,6 +90,8 @@ export function leanElevation(from: Elevation, shared: Shared, requester: Princi
   else if (from.state === ElevationState.SCHEDULED) copyTimes(lean, from, ["startTime", "startBy"]);
   else if (from.state === ElevationState.ACTIVE) copyTimes(lean, from, ["windowStart", "windowEnd"]);
   else copyTimes(lean, from, from.endTime === undefined ? ["windowEnd"] : ["endTime"]);
+  // Its streams may still go on, counted from the end of the window.
+  if (drains && from.state === ElevationState.EXPIRED) copyTimes(lean, from, ["windowEnd"]);
   copyTimes(lean, from, ["payloadUseTime"]);
   return lean;
 }

@@ -1,69 +1,12 @@
 // One guarded call, whatever carries it: held until it is decided, then let through or refused, and watched while it lives.
 // Owns the order of things; a form (grpc/, proxy/) moves the messages. Never throws: what goes wrong in here refuses the call with GUARD_FAULT.
-import { catalogue, type EncodedStatus, GrpcCode, type TimeEstimate } from "@brevet/protocol";
+import type { EncodedStatus } from "@brevet/protocol";
 import { type GuardDecision, type GuardedCall, type GuardPermit, type GuardRefusal, refuse } from "../core/call.ts";
-import type { Decider } from "../core/decide.ts";
-import type { DecisionLog } from "../link/decisions.ts";
-import type { GuardLogger } from "../log/logger.ts";
-import type { Recorder } from "./record.ts";
+import { Lane } from "./lane.ts";
+import { type CallMeans, type CallPort, HEALTH_CHECK, type IncomingCall, LAST_RESORT, NO_REQUEST, NOT_SERVING } from "./port.ts";
+import type { LiveStream } from "./stream.ts";
 
-/** A call as it arrives: what is decided on, and what is written down. */
-export interface IncomingCall extends Omit<GuardedCall, "request"> {
-  /** Whether the service may answer with more than one message. A form that cannot know says true, here and of the request. */
-  readonly responseStream: boolean;
-  /** Names, not values, of the metadata that came. */
-  readonly headersSeen: readonly string[];
-  /** W3C trace id; empty: none. */
-  readonly traceId: string;
-}
-
-/** What a form does with a call when it is told to. Each may throw: the call is refused, or ended, then. */
-export interface CallPort {
-  /**
-   * The bytes of request messages are needed from here on, and the first is to be read ahead of the handler and brought to
-   * {@link EnforcedCall.request}. False: this form cannot read this call's requests.
-   */
-  readAhead(): boolean;
-  /** Lets the call through: the metadata, without what a guard takes, then what was held of messages. At most once. */
-  permit(): void;
-  /** Instead of the handler: answers a call that takes and gives one message with this one, and OK. False: this form cannot. */
-  answer(message: Uint8Array): boolean;
-  /**
-   * Ends the call with this status, at once, whatever it was about to send or receive, and tells the service that it was cancelled.
-   * Before `permit` nothing was sent: Trailers-Only. After it the response's initial metadata goes ahead, empty if the service has sent
-   * none: the caller has to see that the service had the call, and not to try again by itself.
-   */
-  refuse(status: EncodedStatus): void;
-}
-
-/** What calls are enforced with. */
-export interface CallMeans {
-  readonly decider: Decider;
-  readonly recorder: Recorder;
-  readonly decisions: DecisionLog;
-  readonly logger: GuardLogger;
-  readonly now: () => TimeEstimate | undefined;
-}
-
-/** Said where not even a refusal can be made. */
-export const LAST_RESORT: EncodedStatus = {
-  code: GrpcCode.INTERNAL,
-  message: `GUARD_FAULT: ${catalogue.GUARD_FAULT.what}`,
-  details: new Uint8Array(0),
-  pushback: "-1",
-};
-
-/** No decision, but a fault of the call, and what every gRPC library answers to it. */
-const NO_REQUEST: EncodedStatus = {
-  code: GrpcCode.UNIMPLEMENTED,
-  message: "no request message came",
-  details: new Uint8Array(0),
-  pushback: undefined,
-};
-
-const HEALTH_CHECK = "grpc.health.v1.Health/Check";
-/** `grpc.health.v1.HealthCheckResponse` with status NOT_SERVING. */
-const NOT_SERVING = Uint8Array.of(0x08, 0x02);
+export { type CallPort, type IncomingCall, LAST_RESORT } from "./port.ts";
 
 /** `held`: not decided. `reading`: its first request has to be seen. `live`: let through. `over`: refused, or ended. */
 type Phase = "held" | "reading" | "live" | "over";
@@ -71,12 +14,20 @@ type Phase = "held" | "reading" | "live" | "over";
 /** See the head of this file. A form calls `begin`, then brings messages, half-close and end as they come. */
 export class EnforcedCall {
   readonly #means: CallMeans;
-  readonly #call: IncomingCall;
   readonly #port: CallPort;
+  /** With the one request that it was judged by, where one was. */
+  #call: IncomingCall & GuardedCall;
   #phase: Phase = "held";
   #permit: GuardPermit | undefined;
+  #wanted: GuardPermit["principal"];
+  #observes = false;
   /** Hands on the message that is being judged. */
   #deliver: (() => void) | undefined;
+  /** Of a stream that was let through. */
+  #live: LiveStream | undefined;
+  /** What came while it could not be judged. */
+  #requests: Lane | undefined;
+  #responses: Lane | undefined;
 
   constructor(means: CallMeans, call: IncomingCall, port: CallPort) {
     this.#means = means;
@@ -89,15 +40,31 @@ export class EnforcedCall {
     return this.#phase === "over";
   }
 
-  /** Decides. */
-  begin(): void {
-    if (this.#answersHealth()) return;
-    this.#decide(undefined);
+  /** Whether the bytes of a request message that comes now are needed, or may be. */
+  get reads(): boolean {
+    return this.#phase === "live" ? this.#live?.judges === true : this.#phase !== "over";
   }
 
-  /** Whether the bytes of the next request message are needed; once true, of all that follow. */
-  get reads(): boolean {
-    return this.#phase === "reading";
+  /** Whether messages have to be brought to {@link request} and {@link response} after the permit; does not change from then on. */
+  get supervised(): boolean {
+    return this.#live?.supervised === true;
+  }
+
+  /** Value of the trailer `brevet-window-ends`: whole seconds; undefined for calls without a window. */
+  get windowEnds(): string | undefined {
+    const endsMs = (this.#live?.permit ?? this.#permit)?.endsMs;
+    const nowMs = endsMs === undefined ? undefined : this.#nowMs();
+    if (endsMs === undefined || nowMs === undefined) return undefined;
+    return String(Math.max(0, Math.floor((endsMs - nowMs) / 1000)));
+  }
+
+  /** Decides. */
+  begin(): void {
+    try {
+      if (!this.#answersHealth()) this.#decide(this.#call);
+    } catch (error) {
+      this.fault(error);
+    }
   }
 
   /**
@@ -105,91 +72,141 @@ export class EnforcedCall {
    * until then. `bytes`: after decompression, exactly as received, wherever {@link reads} says so; undefined: not to be had.
    */
   request(bytes: Uint8Array | undefined, deliver: () => void): void {
-    if (this.#phase === "over") return;
-    if (this.#phase !== "reading") return deliver();
-    try {
-      if (bytes === undefined) throw new Error("a message came without its bytes");
-      this.#phase = "held";
-      this.#deliver = deliver;
-      this.#decide(bytes);
-    } catch (error) {
-      this.fault(error);
-    }
+    if (this.#isFree(this.#requests)) return deliver();
+    this.#requests ??= new Lane();
+    this.#requests.bring(() => this.#tryRequest(bytes, deliver));
   }
 
-  /** A response message came, to be brought here where either side streams; `deliver` hands it on, or is never called. */
+  /** A response message came, to be brought here where {@link supervised}; `deliver` and the form's reading are as with requests. */
   response(deliver: () => void): void {
-    if (this.#phase !== "over") deliver();
+    if (this.#isFree(this.#responses)) return deliver();
+    this.#responses ??= new Lane();
+    this.#responses.bring(() => this.#tryResponse(deliver));
   }
 
   /** The caller sends no more; `deliver` hands that on, after all messages. */
   halfClose(deliver: () => void): void {
-    if (this.#phase === "over") return;
-    if (this.#phase !== "reading") return deliver();
-    try {
-      if (!this.#call.requestStream) {
-        this.#phase = "over";
-        return this.#port.refuse(NO_REQUEST);
-      }
-      // A stream of nothing: the condition holds for nothing.
-      this.#refuse(refuse("CONDITION_NOT_MET", { problem: "no request message came" }, this.#wanted));
-    } catch (error) {
-      this.fault(error);
-    }
+    if (this.#isFree(this.#requests)) return deliver();
+    this.#requests ??= new Lane();
+    this.#requests.bring(() => this.#tryHalfClose(deliver));
   }
 
   /** The call ended: with the handler's status, or because the caller left. */
   ended(callStatus: number): void {
     if (this.#phase === "over") return;
     this.#phase = "over";
-    const permit = this.#permit;
-    if (permit === undefined || permit.observed !== undefined) return;
-    const { decider, decisions, recorder, now } = this.#means;
-    const principal = permit.principal?.name ?? "";
-    const elevation = permit.elevation?.id ?? "";
-    const policyVersion = decider.knowledge?.policy?.version ?? 0n;
-    const { method } = this.#call;
-    decisions.permitted({ method, principal, elevation, nowMs: now()?.authorityMs ?? 0, policyVersion, callStatus });
-    recorder.told({ permitted: true, method, ...(principal !== "" && { principal }), ...(elevation !== "" && { elevation }) });
-  }
-
-  /** Value of the trailer `brevet-window-ends`: whole seconds; undefined for calls without a window. */
-  get windowEnds(): string | undefined {
-    const endsMs = this.#permit?.endsMs;
-    const nowMs = endsMs === undefined ? undefined : this.#means.now()?.authorityMs;
-    if (endsMs === undefined || nowMs === undefined) return undefined;
-    return String(Math.max(0, Math.floor((endsMs - nowMs) / 1000)));
+    try {
+      this.#left(callStatus);
+    } catch (error) {
+      this.#log(error);
+    }
   }
 
   /** Something failed in the form: fail closed. */
   fault(error: unknown): void {
     if (this.#phase === "over") return;
+    this.#log(error);
     try {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-      this.#means.logger.error({ method: this.#call.method, error: text }, "the guard failed");
       this.#refuse(refuse("GUARD_FAULT"));
     } catch {
       this.#lastResort();
     }
   }
 
-  #wanted: GuardPermit["principal"];
-
   /** While there is no policy, nobody may call: the service that stands behind does not know that, and would say it serves. */
   #answersHealth(): boolean {
-    try {
-      if (this.#call.method !== HEALTH_CHECK || this.#means.decider.knowledge?.policy !== undefined) return false;
-      if (!this.#port.answer(NOT_SERVING)) return false;
-      this.#phase = "over";
-    } catch (error) {
-      this.fault(error);
-    }
+    if (this.#call.method !== HEALTH_CHECK || this.#means.decider.knowledge?.policy !== undefined) return false;
+    if (!this.#port.answer(NOT_SERVING)) return false;
+    this.#phase = "over";
     return true;
   }
 
-  #decide(request: Uint8Array | undefined): void {
+  /** Let through, with nothing in it to be judged, and nothing that waits. */
+  #isFree(lane: Lane | undefined): boolean {
+    return this.#phase === "live" && lane === undefined && !this.supervised;
+  }
+
+  #tryRequest(bytes: Uint8Array | undefined, deliver: () => void): boolean {
+    if (this.#phase === "held") return false;
+    if (this.#phase === "reading") {
+      this.#first(bytes, deliver);
+      return true;
+    }
+    if (this.#mustWait(() => this.#requests)) return false;
+    if (!this.over && this.#passes(bytes)) deliver();
+    return true;
+  }
+
+  #tryResponse(deliver: () => void): boolean {
+    if (this.#mustWait(() => this.#responses)) return false;
+    if (!this.over) deliver();
+    return true;
+  }
+
+  #tryHalfClose(deliver: () => void): boolean {
+    if (this.#phase === "held") return false;
+    if (this.#phase === "reading") this.#none();
+    if (!this.over) deliver();
+    return true;
+  }
+
+  /** Whether a message of a supervised stream has to wait, since the time is in doubt; what is past its end by the clock is over after this. */
+  #mustWait(lane: () => Lane | undefined): boolean {
+    if (this.over || !this.supervised) return false;
     try {
-      const call = request === undefined ? this.#call : { ...this.#call, request };
+      const wait = this.#means.streams.check();
+      if (wait === undefined || this.over) return false;
+      wait.then(() => lane()?.release()).catch((error: unknown) => this.fault(error));
+      return true;
+    } catch (error) {
+      this.fault(error);
+      return false;
+    }
+  }
+
+  /** Judges a further request where that is asked for. */
+  #passes(bytes: Uint8Array | undefined): boolean {
+    const live = this.#live;
+    if (live?.judges !== true) return true;
+    try {
+      return live.judge(bytes);
+    } catch (error) {
+      this.fault(error);
+      return false;
+    }
+  }
+
+  #first(bytes: Uint8Array | undefined, deliver: () => void): void {
+    try {
+      if (bytes === undefined) throw new Error("a message came without its bytes");
+      this.#phase = "held";
+      this.#deliver = deliver;
+      const judged = { ...this.#call, request: bytes };
+      // Of a stream each request counts for itself only.
+      if (!this.#call.requestStream) this.#call = judged;
+      this.#decide(judged);
+    } catch (error) {
+      this.fault(error);
+    }
+  }
+
+  /** A stream of nothing: the condition holds for nothing. Without a stream it is no decision, but a fault of the call. */
+  #none(): void {
+    try {
+      if (!this.#call.requestStream) {
+        this.#phase = "over";
+        return this.#port.refuse(NO_REQUEST);
+      }
+      const refusal = refuse("CONDITION_NOT_MET", { problem: "no request message came" }, this.#wanted);
+      if (this.#observes) this.#let({ kind: "permit", observed: refusal, ...(this.#wanted && { principal: this.#wanted }) });
+      else this.#refuse(refusal);
+    } catch (error) {
+      this.fault(error);
+    }
+  }
+
+  #decide(call: GuardedCall): void {
+    try {
       const decision = this.#means.decider.decide(call);
       if (!(decision instanceof Promise)) return this.#settle(decision);
       decision.then(
@@ -208,8 +225,9 @@ export class EnforcedCall {
       if (decision.kind === "refuse") return this.#refuse(decision);
       const { principal, observes } = decision;
       this.#wanted = principal;
+      this.#observes = observes;
       this.#phase = "reading";
-      if (this.#port.readAhead()) return;
+      if (this.#port.readAhead()) return this.#requests?.release();
       const problem = "the guard does not stand first in `interceptors`, and cannot read requests";
       const refusal = refuse("POLICY_MISCONFIGURED", { problem }, principal);
       if (observes) this.#let({ kind: "permit", principal, observed: refusal });
@@ -222,29 +240,70 @@ export class EnforcedCall {
   #let(permit: GuardPermit): void {
     if (permit.observed !== undefined) this.#record(permit.observed, true);
     this.#permit = permit;
+    if (this.#call.requestStream || this.#call.responseStream) {
+      this.#live = this.#means.streams.begin(this.#call, permit, {
+        end: (refusal) => this.#refuse(refusal),
+        observed: (refusal) => void this.#record(refusal, true),
+        fault: (error) => this.fault(error),
+      });
+      if (this.over) return this.#live.leave();
+    }
     this.#phase = "live";
     const deliver = this.#deliver;
     this.#deliver = undefined;
     // The message first: forms keep it until the metadata has gone ahead.
     deliver?.();
     this.#port.permit();
+    this.#requests?.release();
   }
 
   #refuse(refusal: GuardRefusal): void {
+    const permitted = this.#phase === "live";
     const status = this.#record(refusal, false);
     this.#phase = "over";
-    this.#port.refuse(status);
+    if (permitted) this.#left(status.code);
+    // What the service has seen must not be done again, whatever the reason.
+    this.#port.refuse(permitted ? { ...status, pushback: "-1" } : status);
+  }
+
+  /** Nothing is watched any more, and the permit is written down. */
+  #left(callStatus: number): void {
+    const permit = this.#live?.permit ?? this.#permit;
+    this.#live?.leave();
+    if (permit === undefined || permit.observed !== undefined) return;
+    const { decider, decisions, recorder } = this.#means;
+    const principal = permit.principal?.name ?? "";
+    const elevation = permit.elevation?.id ?? "";
+    const policyVersion = decider.knowledge?.policy?.version ?? 0n;
+    const { method } = this.#call;
+    decisions.permitted({ method, principal, elevation, nowMs: this.#nowMs() ?? 0, policyVersion, callStatus });
+    recorder.told({ permitted: true, method, ...(principal !== "" && { principal }), ...(elevation !== "" && { elevation }) });
   }
 
   #record(refusal: GuardRefusal, observed: boolean): EncodedStatus {
-    const { decider, recorder, now } = this.#means;
-    return recorder.refused(refusal, { ...this.#call, knowledge: decider.knowledge, nowMs: now()?.authorityMs }, observed);
+    const { decider, recorder } = this.#means;
+    return recorder.refused(refusal, { ...this.#call, knowledge: decider.knowledge, nowMs: this.#nowMs() }, observed);
+  }
+
+  #log(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#means.logger.error({ method: this.#call.method, error: text }, "the guard failed");
+  }
+
+  /** Only to be shown and written down: a clock that fails does not keep a refusal back. */
+  #nowMs(): number | undefined {
+    try {
+      return this.#means.now()?.authorityMs;
+    } catch {
+      return undefined;
+    }
   }
 
   /** Even saying so failed. */
   #lastResort(): void {
     this.#phase = "over";
     try {
+      this.#live?.leave();
       this.#port.refuse(LAST_RESORT);
     } catch {
       // The call is gone.

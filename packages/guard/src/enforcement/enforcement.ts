@@ -2,14 +2,18 @@
 // Owns the wiring of one guard; a form (grpc/, proxy/) brings calls. Never touches a transport of theirs.
 import type { CompiledPolicy } from "@brevet/policy";
 import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, type EncodedStatus, newId, systemClock } from "@brevet/protocol";
+import { isoTime } from "../core/call.ts";
 import { Decider } from "../core/decide.ts";
 import type { Knowledge } from "../core/knowledge.ts";
+import { isStale } from "../core/verdict.ts";
 import type { GuardTls, IdentitySource } from "../link/connection.ts";
 import { DecisionLog } from "../link/decisions.ts";
 import { Link } from "../link/link.ts";
 import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
-import { type CallMeans, type CallPort, EnforcedCall, type IncomingCall, LAST_RESORT } from "./call.ts";
+import { EnforcedCall } from "./call.ts";
+import { type CallMeans, type CallPort, type IncomingCall, LAST_RESORT } from "./port.ts";
 import { type DecisionEvent, Recorder } from "./record.ts";
+import { LiveStreams } from "./streams.ts";
 
 /** How a service is guarded. */
 export interface GuardOptions {
@@ -25,6 +29,11 @@ export interface GuardOptions {
   readonly tls?: GuardTls;
   /** pino or alike; default: JSON lines on stderr. */
   readonly logger?: GuardLogger;
+  /**
+   * A folder, the guard's own (made with mode 0700): it keeps what it knows there, and goes on from it after a restart, also while the
+   * authority is away. Never tokens, grants, or the guard's identity. Without it a restart needs the authority.
+   */
+  readonly state?: string;
   readonly clock?: Clock;
   /** Told of each decision, after it was made. What it throws or rejects with is logged, and changes nothing. */
   readonly onDecision?: (event: DecisionEvent) => void;
@@ -46,9 +55,17 @@ export interface GuardState {
   readonly revision: bigint;
   /** Elevations held. */
   readonly elevations: number;
+  /** Streams that are open now. */
+  readonly streams: number;
+  /** Where what is decided by comes from: the authority, or the state kept over a restart; absent while there is nothing. */
+  readonly source?: "authority" | "snapshot";
+  /** With `source: "snapshot"`: milliseconds since the authority had sent the newest of it. */
+  readonly snapshotAgeMs?: number;
+  /** While nothing elevated is permitted because the authority was silent for too long, or the time is not known: since when it was silent. ISO 8601. */
+  readonly staleSince?: string;
   /** Milliseconds since the authority sent its newest message, on its clock. */
   readonly silentMs: number;
-  /** Error of the estimate of the authority's time, milliseconds; Infinity before the first sample. */
+  /** Error of the estimate of the authority's time, milliseconds; Infinity before the first sample, and where no clock tells it any more. */
   readonly clockErrorMs: number;
 }
 
@@ -60,9 +77,10 @@ export class Enforcement {
   readonly #means: CallMeans;
   readonly #link: Link;
   readonly #decider: Decider;
+  readonly #streams: LiveStreams;
   readonly #ready = Promise.withResolvers<void>();
 
-  /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address or audience that may not be used. */
+  /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address, audience or folder that may not be used; Error for a folder that cannot be made. */
   constructor(options: GuardOptions, form: string) {
     const { audience, authorityAudience = DEFAULT_AUTHORITY_AUDIENCE, clock = systemClock } = options;
     const logger = steadyLogger(options.logger ?? jsonLogger());
@@ -70,7 +88,13 @@ export class Enforcement {
     this.#audience = audience;
     const decisions = new DecisionLog({ audience, newId });
     const recorder = new Recorder({ audience, newId, logger, decisions, ...(options.onDecision && { onDecision: options.onDecision }) });
-    this.#decider = new Decider({ authorityAudience, now: () => this.#link.now(), use: (id, digest) => this.#link.use(id, digest) });
+    this.#decider = new Decider({
+      authorityAudience,
+      now: () => this.#link.now(),
+      settling: () => this.#link.settling(),
+      use: (id, digest) => this.#link.use(id, digest),
+    });
+    this.#streams = new LiveStreams({ decider: this.#decider, clock, logger });
     this.#link = new Link({
       ...options,
       authorityAudience,
@@ -82,8 +106,9 @@ export class Enforcement {
       logger,
       decisions,
       onKnowledge: (knowledge) => this.#learn(knowledge),
+      onTime: () => this.#streams.look(),
     });
-    this.#means = { decider: this.#decider, recorder, decisions, logger, now: () => this.#link.now() };
+    this.#means = { decider: this.#decider, recorder, decisions, logger, streams: this.#streams, now: () => this.#link.now() };
     // Whoever never asks for readiness is not to be told of its failure by the process.
     this.#ready.promise.catch(() => {});
     this.#link.start();
@@ -120,7 +145,9 @@ export class Enforcement {
   status(): GuardState {
     const knowledge = this.#decider.knowledge;
     const now = this.#link.now();
-    const { connected, problem } = this.#link.status;
+    const { connected, problem, restoredMs } = this.#link.status;
+    const policy = knowledge?.policy;
+    const stale = knowledge !== undefined && policy !== undefined && now !== undefined && isStale(knowledge, policy, now);
     return {
       ready: knowledge?.policy !== undefined,
       connected,
@@ -131,6 +158,10 @@ export class Enforcement {
       epoch: knowledge?.epoch ?? "",
       revision: knowledge?.revision ?? 0n,
       elevations: knowledge?.size ?? 0,
+      ...(knowledge === undefined ? {} : { source: restoredMs === undefined ? ("authority" as const) : ("snapshot" as const) }),
+      ...(restoredMs === undefined || now === undefined ? {} : { snapshotAgeMs: Math.max(0, now.authorityMs - restoredMs) }),
+      ...(stale ? { staleSince: isoTime(knowledge.heardMs) } : {}),
+      streams: this.#streams.size,
       silentMs: knowledge === undefined || now === undefined ? Infinity : Math.max(0, now.authorityMs - knowledge.heardMs),
       clockErrorMs: now?.errorMs ?? Infinity,
     };
@@ -141,8 +172,16 @@ export class Enforcement {
     await this.#link.close();
   }
 
+  /** What this ends is ended when it returns: only then is it acknowledged. */
   #learn(knowledge: Knowledge): void {
+    const before = this.#decider.knowledge;
     this.#decider.adopt(knowledge);
+    if (before === knowledge) this.#streams.look();
+    else {
+      before?.watch(undefined);
+      knowledge.watch(this.#streams);
+      this.#streams.terms();
+    }
     if (knowledge.policy !== undefined) this.#ready.resolve();
   }
 }

@@ -16,8 +16,9 @@ import {
   type ServerInterceptingCallInterface,
   type ServerMethodDefinition,
 } from "@grpc/grpc-js";
-import type { CallPort, EnforcedCall } from "../enforcement/call.ts";
+import type { EnforcedCall } from "../enforcement/call.ts";
 import type { Enforcement } from "../enforcement/enforcement.ts";
+import type { CallPort } from "../enforcement/port.ts";
 import { traceIdOf } from "../enforcement/record.ts";
 import { certificateOf } from "./certificate.ts";
 import { type SentStatus, statusObject } from "./denied.ts";
@@ -36,18 +37,23 @@ export function guardedCall(
   return new GrpcCall(enforcement, definition, call).handed;
 }
 
-/** Lets the guard read ahead: a read of the guard's own is not asked for again when the handler asks for its first. */
+/** Lets the guard read ahead of the handler: what came of it is kept until the handler asks for its first message. */
 class HeldCall extends ServerInterceptingCall {
-  #readAhead = false;
+  #kept: (() => void) | undefined;
 
   readAhead(): void {
-    this.#readAhead = true;
     super.startRead();
   }
 
+  keep(message: () => void): void {
+    this.#kept = message;
+  }
+
   override startRead(): void {
-    if (this.#readAhead) this.#readAhead = false;
-    else super.startRead();
+    const kept = this.#kept;
+    this.#kept = undefined;
+    if (kept === undefined) super.startRead();
+    else kept();
   }
 }
 
@@ -70,14 +76,17 @@ class GrpcCall implements CallPort {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, release) => this.#onMetadata(metadata, release),
-          onReceiveMessage: (message, release) => this.#enforced?.request(this.#takeBytes?.(), () => release(message)),
+          onReceiveMessage: (message, release) => this.#enforced?.request(this.#takeBytes?.(), () => this.#handOn(() => release(message))),
           onReceiveHalfClose: (release) => this.#enforced?.halfClose(release),
           onCancel: () => this.#enforced?.ended(GrpcCode.CANCELLED),
         }),
       ...(definition.requestStream || definition.responseStream
         ? { sendMessage: (message: unknown, next: (message: unknown) => void) => this.#enforced?.response(() => next(message)) }
         : undefined),
-      sendStatus: (sent, next) => next(this.#onStatus(sent)),
+      sendStatus: (sent, next) => {
+        const passed = this.#onStatus(sent);
+        if (passed !== undefined) next(passed);
+      },
     });
   }
 
@@ -108,6 +117,8 @@ class GrpcCall implements CallPort {
     try {
       this.#metadata = metadata;
       this.#release = release;
+      // Of a stream from the start: a condition may come later, and what has arrived by then could not be told from what has not.
+      if (this.#definition.requestStream) this.#takeBytes = takeBytes(this.#call);
       this.#enforced = this.#enforcement.call(this.#incoming(metadata), this);
       this.#enforced.begin();
     } catch (error) {
@@ -132,6 +143,11 @@ class GrpcCall implements CallPort {
     };
   }
 
+  #handOn(message: () => void): void {
+    if (this.#permitted) message();
+    else this.handed.keep(message);
+  }
+
   /** What a handler may see of the metadata. */
   #stripped(): Metadata {
     const metadata = this.#metadata ?? new Metadata();
@@ -139,17 +155,20 @@ class GrpcCall implements CallPort {
     return metadata;
   }
 
-  #onStatus(sent: SentStatus): SentStatus {
+  /** The handler's status, with the trailer; nothing where the call is over already. */
+  #onStatus(sent: SentStatus): SentStatus | undefined {
     const enforced = this.#enforced;
     if (enforced === undefined) return sent;
+    if (enforced.over) return undefined;
+    enforced.ended(sent.code ?? GrpcCode.UNKNOWN);
+    const { windowEnds } = enforced;
+    if (windowEnds === undefined) return sent;
     try {
-      enforced.ended(sent.code ?? GrpcCode.UNKNOWN);
-      const { windowEnds } = enforced;
-      if (windowEnds === undefined) return sent;
       const metadata = sent.metadata?.clone() ?? new Metadata();
       metadata.set(WINDOW_ENDS_TRAILER, windowEnds);
       return { ...sent, metadata };
     } catch {
+      // Whatever the handler gave for metadata is its own affair.
       return sent;
     }
   }
