@@ -252,6 +252,8 @@ export class ProxiedCall implements CallPort {
       "data",
       this.#safely((chunk: Buffer) => this.#onData(chunk)),
     );
+    // Of a call without a message the end is past as soon as it came: nothing waits to be read then.
+    if (down.readableEnded) return this.#onEnd();
     down.on(
       "end",
       this.#safely(() => this.#onEnd()),
