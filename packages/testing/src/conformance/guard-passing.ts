@@ -116,6 +116,17 @@ export function passingConformance(promise: ScenePromise): void {
     assert.deepEqual(at.service.callsOf(methodOf("Limited", "Import")).at(-1)?.messages, amounts);
   });
 
+  promise("a call that ends without a message, before its caller is known, ends", async (at) => {
+    for (const group of ["Plain", "Open"] as const)
+      for (const kind of ALL_KINDS) {
+        // Each with a token that was never seen.
+        const { headers } = await at.elevated("Plain");
+        const answer = await at.client.call(methodOf(group, kind), headers, []);
+        if (KINDS[kind][0]) assert.equal(answer.code, status.OK, `${group} ${kind} ${shownAnswer(answer)}`);
+        else assert.ok(answer.code !== undefined && answer.code > 0, `${group} ${kind}: one message is wanted`);
+      }
+  });
+
   promise("a server that speaks first is heard where no condition needs a message", async (at) => {
     const { headers } = await at.elevated("Plain");
     await at.service.during(

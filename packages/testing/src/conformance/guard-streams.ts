@@ -62,8 +62,8 @@ function judging(promise: ScenePromise): void {
   });
 
   promise("a call that closes without a message runs under no condition", async (at) => {
-    const { headers } = await at.elevated("Limited");
     for (const kind of ["Unary", ...STREAMS] as const) {
+      const { headers } = await at.elevated("Limited");
       const before = at.service.handled.length;
       const answer = await at.client.call(methodOf("Limited", kind), headers, []);
       if (kind === "Unary" || kind === "Watch")
