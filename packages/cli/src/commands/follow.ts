@@ -2,8 +2,9 @@
 
 import { sleep, systemClock } from "@brevet/protocol";
 import type { Elevation, ElevationState, LogPosition } from "@brevet/protocol/brevet/v1/elevation";
-import { Code, ConnectError } from "@connectrpc/connect";
 import type { Connection } from "../connection/connection.ts";
+import { commandError } from "../connection/refusal.ts";
+import { exitStatus } from "../output/status.ts";
 
 /** What to follow. */
 export interface FollowOptions {
@@ -19,6 +20,8 @@ export interface FollowOptions {
   /** Elevations for which somebody waits here: their approval starts the window. */
   readonly waitingFor?: readonly string[];
   readonly signal: AbortSignal;
+  /** The authority answered before: it is waited for, also if it is away now. */
+  readonly reached?: boolean;
   /** Told when the connection is lost and found again. */
   readonly note: (text: string) => void;
 }
@@ -56,10 +59,9 @@ export async function* follow(connection: Connection, options: FollowOptions): A
       }
     } catch (error) {
       if (options.signal.aborted) return;
-      const failure = ConnectError.from(error);
-      if (failure.code !== Code.Unavailable && failure.code !== Code.Aborted) throw error;
+      if (commandError(error, connection.url).status !== exitStatus.unreachable) throw error;
       // A first connection that fails is an answer; a later one is an outage to sit out.
-      if (after === undefined && failures === 0) throw error;
+      if (options.reached !== true && after === undefined && failures === 0) throw error;
     }
     if (failures === 0) options.note("The authority went away; waiting for it. Nothing is lost.");
     failures += 1;

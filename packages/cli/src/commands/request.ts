@@ -7,6 +7,7 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
 import type { Connection } from "../connection/connection.ts";
 import { withConnection } from "../connection/options.ts";
+import { commandError } from "../connection/refusal.ts";
 import { clock, elevationDocument, elevationText, names, situation, stateName, waitsFor } from "../output/elevation.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { connectionOf, durationOption, nowMs, requestId } from "./ask.ts";
@@ -101,15 +102,14 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
   output.note(`${asked.id} is PENDING: ${situation(asked, nowMs())}${next(asked)}`);
   const ticking = setInterval(progress, 1000);
   try {
-    for await (const elevation of follow(connection, { filter: { ids: [asked.id] }, waitingFor: [asked.id], signal, note: output.note })) {
+    const what = { filter: { ids: [asked.id] }, waitingFor: [asked.id] };
+    for await (const elevation of follow(connection, { ...what, signal, reached: true, note: output.note })) {
       if (elevation.state === ElevationState.PENDING && waitsFor(elevation) !== waitsFor(latest))
         output.note(`${elevation.id} is PENDING: ${situation(elevation, nowMs())}`);
       latest = elevation;
       progress();
       if (elevation.state === ElevationState.PENDING) continue;
-      // The approval and the start that it brings about are two changes: what counts is where both led.
-      const now = await connection.elevations.get({ id: asked.id });
-      finish(context, now.elevation ?? elevation);
+      finish(context, await latestOf(connection, elevation));
       return;
     }
   } finally {
@@ -120,6 +120,16 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
     hints: [`See how it stands: brevet show ${asked.id}`, `Take it back: brevet withdraw ${asked.id}`],
     facts: { elevation: elevationDocument(latest) },
   });
+}
+
+/** The approval and the start that it brings about are two changes: what counts is where both led. As seen, if the authority is away. */
+async function latestOf(connection: Connection, seen: Elevation): Promise<Elevation> {
+  try {
+    return (await connection.elevations.get({ id: seen.id })).elevation ?? seen;
+  } catch (error) {
+    if (commandError(error, connection.url).status !== exitStatus.unreachable) throw error;
+    return seen;
+  }
 }
 
 function finish({ output }: CommandContext, elevation: Elevation): void {

@@ -20,7 +20,8 @@ export function commandError(error: unknown, authority: string): CommandError {
   if (reason !== undefined) hints.push(catalogue[reason].callerRemedy);
   for (const detail of failure.findDetails(HelpSchema)) for (const link of detail.links) hints.push(`${link.description}: ${link.url}`);
   const facts = { code: ConnectCode[failure.code], ...(info === undefined ? {} : { metadata: info.metadata }) };
-  if (reason === undefined && isUnreachable(failure.code)) {
+  const unreachable = isUnreachable(failure.code, reason);
+  if (reason === undefined && unreachable) {
     return new CommandError(exitStatus.unreachable, `AUTHORITY_UNREACHABLE: ${authority} did not answer (${causeOf(error)}).`, {
       reason: "AUTHORITY_UNREACHABLE",
       hints: [
@@ -30,11 +31,13 @@ export function commandError(error: unknown, authority: string): CommandError {
       facts,
     });
   }
-  const status = isUnreachable(failure.code) ? exitStatus.unreachable : exitStatus.no;
+  const status = unreachable ? exitStatus.unreachable : exitStatus.no;
   const text = reason !== undefined && !failure.rawMessage.startsWith(reason) ? `${reason}: ${failure.rawMessage}` : failure.rawMessage;
   return new CommandError(status, text, { ...(reason === undefined ? {} : { reason }), hints, facts });
 }
 
-function isUnreachable(code: Code): boolean {
-  return code === ConnectCode.Unavailable;
+/** A connection that is cut in the middle shows as a stream that was cancelled or aborted, and then nobody gave a reason. */
+function isUnreachable(code: Code, reason: string | undefined): boolean {
+  const cut = code === ConnectCode.Canceled || code === ConnectCode.Aborted;
+  return code === ConnectCode.Unavailable || (cut && reason === undefined);
 }
