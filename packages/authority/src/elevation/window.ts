@@ -46,7 +46,7 @@ const REASON_OF_STATE: Readonly<Record<number, ReasonName>> = {
 export function start(message: ElevationServiceStartRequest, state: Elevation, ruling: Ruling): Verdict {
   const { actor, policy, nowMs, entitlement } = ruling;
   const guard = isGuard(policy, actor.facts);
-  if (!guard && state.requester?.id !== actor.id) return requesterOnly("start", state, ruling, ", or a guard of its audience,");
+  if (!guard && state.requester?.id !== actor.id) return requesterOnly("start", state, ruling, " or a guard of its audience,");
   const events: Event[] = [];
   if (state.state === ElevationState.SCHEDULED) {
     if (state.startMode === StartMode.AT_TIME) return notActive(state, ruling);
@@ -150,7 +150,7 @@ export function grant(terms: GrantTerms, state: Elevation, ruling: Ruling): Verd
 /** Refuses what only the requester may do. */
 export function requesterOnly(verb: string, state: Elevation, { actor, nameOf }: Ruling, orElse = ""): Verdict {
   const requester = nameOf(state.requester?.id ?? "") ?? state.requester?.id ?? "";
-  const message = `only its requester, ${requester}${orElse} may ${verb} ${state.id}; you are ${actor.facts.name}`;
+  const message = `only its requester, ${requester},${orElse} may ${verb} ${state.id}; you are ${actor.facts.name}`;
   return refuse("ROLE_REQUIRED", message, { metadata: { ...about(state), principal: actor.facts.name } });
 }
 

@@ -122,13 +122,20 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
   });
 }
 
-/** The approval and the start that it brings about are two changes: what counts is where both led. As seen, if the authority is away. */
+/**
+ * The approval and the start that it brings about are two changes: what counts is where both led. An approval that came while the
+ * connection was broken found nobody waiting: its window is started here, where the hours allow it. As seen, if the authority is away.
+ */
 async function latestOf(connection: Connection, seen: Elevation): Promise<Elevation> {
+  let latest = seen;
   try {
-    return (await connection.elevations.get({ id: seen.id })).elevation ?? seen;
+    latest = (await connection.elevations.get({ id: seen.id })).elevation ?? seen;
+    if (latest.state !== ElevationState.SCHEDULED || latest.startTime !== undefined) return latest;
+    return (await connection.elevations.start({ requestId: requestId(), id: seen.id })).elevation ?? latest;
   } catch (error) {
-    if (commandError(error, connection.url).status !== exitStatus.unreachable) throw error;
-    return seen;
+    const { status, reason } = commandError(error, connection.url);
+    if (status !== exitStatus.unreachable && reason !== "OUTSIDE_SCHEDULE") throw error;
+    return latest;
   }
 }
 
