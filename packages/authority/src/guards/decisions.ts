@@ -1,5 +1,6 @@
 // Decisions that guards reported, for now in memory: a ring for each audience, bounded in number and in bytes. What does not fit any more
-// is counted, never hidden; what is too long is cut.
+// is counted, never hidden; what is too long is cut. Which batches came before is remembered with them, in memory too: what a guard sends
+// again behind a restart is news to an authority that kept none. Whoever keeps decisions keeps the batches' numbers in the same write.
 import type { Principal } from "@brevet/protocol/brevet/v1/elevation";
 import type { DecisionBatch } from "@brevet/protocol/brevet/v1/guard";
 import { type DecisionRecord, DecisionRecordSchema } from "@brevet/protocol/brevet/v1/policy";

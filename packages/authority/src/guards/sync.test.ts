@@ -7,10 +7,12 @@ import {
   GuardServiceSyncRequestSchema,
   type GuardServiceSyncResponse,
 } from "@brevet/protocol/brevet/v1/guard";
-import { startTestAuthority, type TestAuthority, TestIssuer } from "@brevet/testing";
+import { startTestAuthority, type TestAuthority, TestClock, TestIssuer } from "@brevet/testing";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { AUDIENCE, clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
+
+const MINUTE = 60_000;
 
 type Up = MessageInitShape<typeof GuardServiceSyncRequestSchema>["message"];
 
@@ -179,6 +181,57 @@ test("a resumed guard gets what changed meanwhile, over a restart of the authori
     assert.equal(elevationsIn(whole).length, 3);
     other.abort.abort();
   }
+});
+
+test("a guard hears of a start at its time, of an extension and of the end, though nobody calls", async () => {
+  const clock = new TestClock();
+  const extend = "\n    extend: { max: 30m, approval: none }";
+  const text = policyText().replace("    startWithin: 15m", `    startWithin: 15m${extend}`);
+  await using authority = await startTestAuthority({ policy: text, clock });
+  const [sam, ana] = [await as(authority, "user:sam@test"), await as(authority, "user:ana@test")];
+  const guard = await link(authority);
+  await guard.present();
+  const startMs = clock.wallMs() + 5 * MINUTE;
+  const ask = { requestId: requestId(), method: REFUND, startTime: timestampFromMs(startMs) };
+  const id = (await sam.request(ask)).elevation?.id ?? "";
+  await ana.approve({ requestId: requestId(), id });
+  const hears = async (done: (elevation: Elevation) => boolean): Promise<Elevation> =>
+    elevationsIn(await guard.until(({ message }) => message.case === "elevation" && done(message.value))).at(-1) ?? assert.fail();
+  await hears(({ state }) => state === ElevationState.SCHEDULED);
+  clock.advance(5 * MINUTE);
+  const active = await hears(({ state }) => state === ElevationState.ACTIVE);
+  assert.equal(timestampMs(active.windowStart ?? assert.fail()), startMs);
+  await sam.extend({ requestId: requestId(), id, by: durationFromMs(5 * MINUTE) });
+  const extended = await hears(({ windowEnd }) => windowEnd !== undefined && timestampMs(windowEnd) > startMs + 10 * MINUTE);
+  assert.equal(timestampMs(extended.windowEnd ?? assert.fail()), startMs + 15 * MINUTE);
+  clock.advance(15 * MINUTE);
+  const over = await hears(({ state }) => state === ElevationState.EXPIRED);
+  assert.equal(timestampMs(over.endTime ?? assert.fail()), startMs + 15 * MINUTE);
+  guard.abort.abort();
+});
+
+test("a batch of decisions that is sent again counts once: on a new stream, and behind a restart, which remembers none", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const batch = { case: "decisions" as const, value: { decisions: [{ permitted: true, count: 7n }], sequence: 3n } };
+  const counted = async () => {
+    const { guards } = clients(transport(authority.url, await authority.token("user:audit@test")));
+    return (await guards.list({})).guards.map(({ instance, permitted }) => [instance, permitted]);
+  };
+  const send = async () => {
+    const guard = await link(authority, { instance: "gud_1" });
+    await guard.present();
+    guard.say(batch);
+    await guard.until(({ message }) => message.case === "decisionsTaken");
+    return guard;
+  };
+  (await send()).abort.abort();
+  const again = await send();
+  assert.deepEqual(await counted(), [["gud_1", 0n]], "since it connected: nothing new");
+  again.abort.abort();
+  await authority.restart();
+  const later = await send();
+  assert.deepEqual(await counted(), [["gud_1", 7n]]);
+  later.abort.abort();
 });
 
 test("nothing is missed and nothing goes backwards while guards come in the middle of writes", async () => {
