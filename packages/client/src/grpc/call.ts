@@ -1,6 +1,7 @@
 // One call of any kind through elevate(): issued with the caller's identity; parked when it is refused, and issued again once, when that helps
 // and all that was sent is still here. Owns the call's phases, and its deadline, cancellation and final status while no call below it does.
 import type { Clock, ReceivedStatus, Timer } from "@brevet/protocol";
+import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import {
   type InterceptingListener,
   type InterceptorOptions,
@@ -16,7 +17,7 @@ import type { Settings } from "./options.ts";
 import { type InnerCall, type MessageContext, Outbox, owned, type Serialise } from "./outbox.ts";
 import type { Parking, Verdict } from "./parking.ts";
 import { noIdentity } from "./refusal.ts";
-import { endedUnderway, type Remedy, remedyFor } from "./remedy.ts";
+import { endedUnderway, isBehind, type Remedy, remedyFor } from "./remedy.ts";
 import { logRefusal, tellWindow } from "./telling.ts";
 
 /** What all calls of one elevate() share. */
@@ -59,6 +60,8 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   #committed = false;
   #emptyHanded = false;
   #issuedAgain = false;
+  /** What it was issued again for, while the guard may not have heard of it. */
+  #unproven: Elevation | undefined;
   #issuedAtMs = 0;
   #peer = "unknown";
   #deadline: Timer | undefined;
@@ -161,6 +164,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   #commit(): void {
     if (this.#committed) return;
     this.#committed = true;
+    this.#unproven = undefined;
     this.#message = undefined;
     this.#bytes = undefined;
     this.#outbox?.release();
@@ -177,7 +181,8 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
 
   #mayPark(refused: ReceivedStatus): boolean {
     const { settings } = this.#means;
-    if (this.#committed || this.#issuedAgain || !this.#isOutermost || settings.signal?.aborted) return false;
+    if (this.#committed || !this.#isOutermost || settings.signal?.aborted) return false;
+    if (this.#issuedAgain) return this.#unproven !== undefined && isBehind(refused, this.#unproven.id);
     return !this.#isStream || !endedUnderway(refused, settings.clock.monotonicMs() - this.#issuedAtMs);
   }
 
@@ -213,7 +218,10 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
       request: this.#outbox === undefined ? () => this.#exactRequest() : undefined,
     };
     this.#sent = undefined;
-    const verdict = isWhole ? parking.help(call, leave.signal) : parking.announce(call, leave.signal, remainingMs);
+    const unproven = this.#unproven;
+    this.#unproven = undefined;
+    const help = () => (unproven === undefined ? parking.help(call, leave.signal) : parking.prove(call, unproven, leave.signal));
+    const verdict = isWhole ? help() : parking.announce(call, leave.signal, remainingMs);
     void verdict.then((reached) => this.#resume(reached, remainingMs));
   }
 
@@ -221,6 +229,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
     if (this.#phase !== "parked") return;
     if (verdict.kind === "end") return this.#deliver(verdict.status);
     this.#issuedAgain = true;
+    this.#unproven = verdict.unproven;
     this.#emptyHanded = false;
     // The wait for a person is not the call's: it goes on with the time that it had left.
     if (remainingMs !== undefined) this.#options = { ...this.#options, deadline: this.#means.settings.clock.wallMs() + remainingMs };

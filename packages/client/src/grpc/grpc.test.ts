@@ -24,6 +24,8 @@ test("a refused call asks, waits for a person, and runs: the program sees one ca
     scene.seen.map(({ elevations, messages }) => ({ elevations, messages })),
     [
       { elevations: [], messages: ["12.50"] },
+      // This service has not heard of the approval until it is shown the grant.
+      { elevations: [], messages: ["12.50"] },
       { elevations: [elevation], messages: ["12.50"] },
     ],
   );
@@ -227,13 +229,35 @@ test("concurrent calls of one question make one request, and all run", async () 
   assert.deepEqual(answers.map(({ response }) => response).toSorted(), ["done 1", "done 2", "done 3"]);
 });
 
-test("a refusal after the approval is passed on: a call is issued again once", async () => {
+test("a guard that has not heard of the approval yet is shown the grant, once", async () => {
+  await using scene = await Scene.open();
+  scene.rule = ({ elevations }) => (elevations.length > 0 ? undefined : required());
+  const made = call(scene.client());
+  const { elevation } = await scene.event("waiting");
+  await scene.approve(elevation);
+  assert.equal((await made.answer).code, status.OK);
+  assert.deepEqual(
+    scene.seen.map(({ elevations }) => elevations),
+    [[], [], [elevation]],
+  );
+});
+
+test("a refusal that is about the approved elevation itself is passed on at once", async () => {
+  await using scene = await Scene.open();
+  const made = call(scene.client());
+  const { elevation } = await scene.event("waiting");
+  scene.rule = () => required({ reason: "ELEVATION_EXPIRED", metadata: { elevation } });
+  await scene.approve(elevation);
+  assert.deepEqual([(await made.answer).status.reason, scene.seen.length], ["ELEVATION_EXPIRED", 2]);
+});
+
+test("a refusal after the approval and the grant is passed on", async () => {
   await using scene = await Scene.open();
   scene.rule = () => required();
   const made = call(scene.client());
   await scene.approve((await scene.event("waiting")).elevation);
   const answer = await made.answer;
-  assert.deepEqual([answer.status.reason, scene.seen.length], ["ELEVATION_REQUIRED", 2]);
+  assert.deepEqual([answer.status.reason, scene.seen.length], ["ELEVATION_REQUIRED", 3]);
 });
 
 test("a channel that was closed while the call was parked ends it as UNAVAILABLE", async () => {

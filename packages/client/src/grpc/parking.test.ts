@@ -91,7 +91,7 @@ test("a service cannot get at a grant of an elevation that it names", async () =
   assert.equal((await joining.answer).code, status.OK);
   assert.deepEqual(
     scene.seen.filter(({ method }) => method === "Refund").map(({ elevations }) => elevations),
-    [[], [], [own.id]],
+    [[], [], [], [own.id]],
   );
 });
 

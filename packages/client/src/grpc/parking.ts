@@ -27,7 +27,10 @@ export interface RefusedCall extends AskedCall {
 }
 
 /** What to do with it. */
-export type Verdict = { readonly kind: "issue"; readonly metadata: Metadata } | { readonly kind: "end"; readonly status: StatusObject };
+export type Verdict =
+  /** `unproven`: an elevation that the guard may not have heard of yet; where it refuses for that, {@link Parking.prove} helps. */
+  | { readonly kind: "issue"; readonly metadata: Metadata; readonly unproven?: Elevation }
+  | { readonly kind: "end"; readonly status: StatusObject };
 
 /** What is kept of the call while it waits, which may be long: of the refusal no more than what names it. */
 interface Parked extends ParkedCall, Pick<RefusedCall, "given" | "request"> {
@@ -38,8 +41,8 @@ interface Parked extends ParkedCall, Pick<RefusedCall, "given" | "request"> {
   toldOutage: boolean;
 }
 
-// Identity alone is enough: a grant only closes the gap until the guard has heard of the approval.
 const GRANT_PATIENCE_MS = 1500;
+
 /** See the head of this file. */
 export class Parking {
   readonly #settings: Settings;
@@ -74,6 +77,21 @@ export class Parking {
     return verdict
       .catch((error: unknown): Verdict => ({ kind: "end", status: this.#failure(parked, error) }))
       .finally(() => this.#forget(parked));
+  }
+
+  /** For a call that was issued again before the guard had heard of the approval: shows it the grant. Never rejects. */
+  async prove(call: RefusedCall, { id }: Elevation, signal: AbortSignal): Promise<Verdict> {
+    try {
+      const soon = AbortSignal.any([this.#orClosing(signal), AbortSignal.timeout(GRANT_PATIENCE_MS)]);
+      const grant = await this.#session.issueGrant(id, { signal: soon });
+      return { kind: "issue", metadata: await this.#credentials.with(call.given, grant) };
+    } catch (error) {
+      this.#settings.logger?.warn(
+        { elevation: id, err: String(error) },
+        "brevet: the guard has not heard of the elevation, and no grant is to be had",
+      );
+      return { kind: "end", status: call.status };
+    }
   }
 
   /** For a call that cannot be issued again: asks, and says how it ends, in `limitMs` at most. Never rejects. */
@@ -207,31 +225,24 @@ export class Parking {
 
   /** Approved: starts the window if nobody has, and gets what the guard will want to see. */
   async #goOn(parked: Parked, found: Elevation, signal: AbortSignal): Promise<Verdict> {
-    const needed = demandsGrant(found);
-    const soon = needed ? signal : AbortSignal.any([signal, AbortSignal.timeout(GRANT_PATIENCE_MS)]);
     let elevation = found;
-    let grant: string | undefined;
     try {
-      // Without the grant the guard may not have heard of the approval yet; and nobody issues one before the window has started.
       if (elevation.state === ElevationState.SCHEDULED)
-        elevation = await this.#patiently(parked, soon, () => this.#session.start(found.id, { signal: soon }));
+        elevation = await this.#patiently(parked, signal, () => this.#session.start(found.id, { signal }));
       this.#say(approved(parked.method, elevation));
-      grant = await this.#patiently(parked, soon, () => this.#session.issueGrant(found.id, { signal: soon }));
+      const wantsGrant = this.#settings.alwaysGrant || demandsGrant(elevation);
+      const grant = wantsGrant ? await this.#patiently(parked, signal, () => this.#session.issueGrant(found.id, { signal })) : undefined;
+      // An approval of one exact request is used with this call.
+      if (grant !== undefined && elevation.payloadDigest === undefined) this.#credentials.hold(elevation);
+      const metadata = await this.#credentials.with(parked.given, grant);
+      this.#say(running(parked.method, elevation));
+      // Identity is enough, and the guard most often hears of the approval before the call comes: getting a grant would take longer.
+      return wantsGrant ? { kind: "issue", metadata } : { kind: "issue", metadata, unproven: elevation };
     } catch (error) {
       signal.throwIfAborted();
-      if (needed && error instanceof AuthorityError)
-        return { kind: "end", status: authorityFailed(parked, error, this.#session.url, elevation) };
-      if (needed) throw error;
-      this.#settings.logger?.warn(
-        { elevation: elevation.id, err: String(error) },
-        "brevet: no grant; the call goes on with the identity alone",
-      );
+      if (error instanceof AuthorityError) return { kind: "end", status: authorityFailed(parked, error, this.#session.url, elevation) };
+      throw error;
     }
-    // An approval of one exact request is used with this call.
-    if (grant !== undefined && elevation.payloadDigest === undefined) this.#credentials.hold(elevation);
-    const metadata = await this.#credentials.with(parked.given, grant);
-    this.#say(running(parked.method, elevation));
-    return { kind: "issue", metadata };
   }
 
   /** Does what the session gave up, again while the authority is away, for the rest of the wait: it waits for it as it waits for people. */

@@ -13,9 +13,9 @@ export interface CalledMethod {
 }
 
 /**
- * The remedy for a refusal of this call, undefined where it is passed on. A status with a `reason` is of the domain `brevet.dev`
- *, which authenticates nobody: a refusal from deeper in a chain, or of a service that makes one up for another
- * method or audience, is the program's affair.
+ * The remedy for a refusal of this call, undefined where it is passed on. A status with a `reason` is of the domain `brevet.dev`,
+ * which authenticates nobody: a refusal from deeper in a chain, or of a service that makes one up for another method or audience, is the
+ * program's affair.
  */
 export function remedyFor(refused: ReceivedStatus, called: CalledMethod): Remedy | undefined {
   const { reason, metadata, offer, code } = refused;
@@ -26,6 +26,12 @@ export function remedyFor(refused: ReceivedStatus, called: CalledMethod): Remedy
   const { retry } = catalogue[reason];
   if (retry === "after-renewal") return "renewal";
   return retry === "after-approval" ? "approval" : undefined;
+}
+
+/** Whether a guard may have refused because it has not heard yet of this elevation, which is ACTIVE: it speaks of none, of another, or of its past. */
+export function isBehind({ reason, metadata }: ReceivedStatus, elevation: string): boolean {
+  if (reason === undefined || catalogue[reason].retry !== "after-approval") return false;
+  return metadata.elevation !== elevation || reason === "ELEVATION_PENDING" || reason === "ELEVATION_SCHEDULED";
 }
 
 /**
