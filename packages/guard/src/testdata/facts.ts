@@ -9,9 +9,11 @@ import {
   PrincipalKind,
   PrincipalSchema,
   StartMode,
+  StreamExpiry,
 } from "@brevet/protocol/brevet/v1/elevation";
 import { create, toBinary } from "@bufbuild/protobuf";
 import {
+  durationFromMs,
   FileDescriptorSetSchema,
   FieldDescriptorProto_Label as Label,
   FieldDescriptorProto_Type as Type,
@@ -164,6 +166,8 @@ export interface ElevationFields {
   readonly endsInMs?: number;
   readonly endedAgoMs?: number;
   readonly payloadDigest?: Uint8Array;
+  /** Its streams drain for so long. */
+  readonly drainMs?: number;
 }
 
 /** Sam's ACTIVE elevation for refunds, or what the fields say. */
@@ -184,6 +188,10 @@ export function elevationOf(fields: ElevationFields, nowMs: number, revision: bi
   });
   if (fields.condition !== undefined) elevation.condition = create(PersonalTextSchema, { text: fields.condition });
   if (fields.payloadDigest !== undefined) elevation.payloadDigest = create(PersonalBytesSchema, { value: fields.payloadDigest });
+  if (fields.drainMs !== undefined) {
+    elevation.streamExpiry = StreamExpiry.DRAIN;
+    elevation.drain = durationFromMs(fields.drainMs);
+  }
   if (state === ElevationState.PENDING) elevation.pendingUntil = timestampFromMs(now + 60_000);
   if (state === ElevationState.SCHEDULED) elevation.startBy = timestampFromMs(now + 60_000);
   if (state === ElevationState.ACTIVE) {

@@ -29,7 +29,6 @@ export class Known {
   readonly keys: TestKeys;
   readonly knowledge = new Knowledge(AUDIENCE);
   readonly decider: Decider;
-  nowMs = NOON;
   errorMs = 2;
   revision = 10n;
   /** While the clock is in doubt. */
@@ -38,8 +37,13 @@ export class Known {
   use: (id: string, digest?: Uint8Array) => Promise<Used> = () =>
     Promise.resolve({ ok: false, reason: "AUTHORITY_UNREACHABLE", problem: "nobody there" });
 
-  constructor(keys: TestKeys, policy = POLICY) {
+  readonly #clock: { monotonicMs(): number } | undefined;
+  #startMs = NOON;
+
+  /** `clock`: moves the authority's time on. */
+  constructor(keys: TestKeys, policy: string = POLICY, clock?: { monotonicMs(): number }) {
     this.keys = keys;
+    this.#clock = clock;
     this.decider = new Decider({
       authorityAudience: "brevet",
       now: () => ({ authorityMs: this.nowMs, errorMs: this.errorMs }),
@@ -51,6 +55,14 @@ export class Known {
     this.setKeys();
     this.heard();
     this.decider.adopt(this.knowledge);
+  }
+
+  get nowMs(): number {
+    return this.#startMs + (this.#clock?.monotonicMs() ?? 0);
+  }
+
+  set nowMs(ms: number) {
+    this.#startMs = ms - (this.#clock?.monotonicMs() ?? 0);
   }
 
   applyPolicy(text: string, version = 1n): void {
