@@ -77,11 +77,14 @@ test("kill -9 while an elevation waits: it is escalated once, who watches sees i
     const watched = new Lines();
     const waiting = stage.brevet(["request", METHOD, "--wait", "--output", "json", ...SAM]);
     const watching = stage.brevet(["watch", "--output", "json", ...ANA], watched.push);
+    const asked = new Lines();
+    const deciding = stage.brevet(["watch", "--decidable", "--output", "json", ...LEA], asked.push);
     const { id } = await watched.until(({ stateName }) => stateName === "PENDING");
     first.process.kill("SIGKILL");
     await once(first.process, "close");
     const second = await serve(new URL(url).port);
     await watched.until((seen) => escalated(seen, 0).length > 0);
+    await asked.until((seen) => seen.id === id);
     const early = await stage.brevet(["approve", id, ...LEA]);
     assert.equal(early.status, 0, told(early));
     second.process.kill("SIGKILL");
@@ -98,7 +101,7 @@ test("kill -9 while an elevation waits: it is escalated once, who watches sees i
     const verified = await stage.brevet(["audit", "verify", "--output", "json", "--as", "user:pat@acme.test"]);
     assert.equal(verified.status, 0, told(verified));
     await watched.until(({ stateName }) => stateName === "ACTIVE");
-    void watching;
+    void [watching, deciding];
   } finally {
     await rm(data, { recursive: true, force: true });
   }

@@ -8,7 +8,14 @@ import {
   type ElevationServiceWithdrawRequest,
   ElevationState,
 } from "@brevet/protocol/brevet/v1/elevation";
-import { ElevationReviewedSchema, ElevationRevokedSchema, ElevationWithdrawnSchema, RevokeCause } from "@brevet/protocol/brevet/v1/log";
+import {
+  ElevationReviewedSchema,
+  ElevationRevokedSchema,
+  ElevationWithdrawnSchema,
+  ExtensionCloseCause,
+  ExtensionClosedSchema,
+  RevokeCause,
+} from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { isNotified, isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
@@ -18,11 +25,15 @@ import { happens, nothing, type Ruling, type Verdict } from "./rule.ts";
 import { text } from "./terms.ts";
 import { requesterOnly } from "./window.ts";
 
-/** The requester takes it back before it is decided. */
+/** The requester takes it back before it is decided: the elevation, or the extension that an ACTIVE one waits for. */
 export function withdraw(message: ElevationServiceWithdrawRequest, state: Elevation, ruling: Ruling): Verdict {
   const comment = text("comment", message.comment);
   if (!comment.ok) return comment;
   if (state.requester?.id !== ruling.actor.id) return requesterOnly("withdraw", state, ruling);
+  if (state.state === ElevationState.ACTIVE && state.extensionEnd !== undefined) {
+    const value = create(ExtensionClosedSchema, { cause: ExtensionCloseCause.WITHDRAWN });
+    return happens({ case: "extensionClosed", value });
+  }
   if (state.state !== ElevationState.PENDING) {
     const instead = isFinal(state) ? "" : "; end it instead";
     const what = `${state.id} can no longer be withdrawn: it is ${whatBecameOf(state, ruling.nameOf)}${instead}`;

@@ -221,6 +221,21 @@ test("a denied extension leaves the window as it is", () => {
   assert.deepEqual(approved, [1, 1], "it is as approved as it was");
 });
 
+test("an extension that is taken back leaves the window as it is, and may be asked for again", () => {
+  const world = new World();
+  const id = opened(world.request("user:rita@test", REFUND));
+  world.waiting.add(id);
+  approve(world, id);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(15) }));
+  opened(world.run("approve", "user:ana@test", id));
+  opened(world.run("withdraw", "user:rita@test", id));
+  assert.deepEqual([windowOf(world, id), world.state(id).state], [[0, 10], ElevationState.ACTIVE]);
+  const late = world.run("approve", "user:bo@test", id);
+  assert.equal(late.ok ? "" : late.denial.reason, "ALREADY_DECIDED");
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(15) }));
+  assert.equal(world.state(id).stage, 0, "nobody has voted on this one");
+});
+
 test("a vote for an earlier question about the end does not count for the next", () => {
   const world = new World();
   const id = opened(world.request("user:rita@test", REFUND));

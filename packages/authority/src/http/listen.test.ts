@@ -13,6 +13,8 @@ import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/conn
 import * as grpc from "@grpc/grpc-js";
 import { startAuthority } from "../authority.ts";
 import { AUDIENCE, clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
+import { listen } from "./listen.ts";
+import { notYet } from "./requests.ts";
 
 test("gRPC, Connect over HTTP/1 and HTTP/2, gRPC-Web, JSON and pages share a port", async () => {
   await using authority = await startTestAuthority({ policy: policyText() });
@@ -181,6 +183,24 @@ test("draining: a call under way is answered, streams end with UNAVAILABLE, noth
   await drained;
   assert.ok(performance.now() - startMs < 2500);
   assert.equal((await refusal(elevations.list({}, { timeoutMs: 2000 }))).code, GrpcCode.UNAVAILABLE);
+});
+
+test("while it starts, callers are told that it is unavailable", async () => {
+  const listener = await listen({ host: "127.0.0.1", port: 0 }, notYet);
+  try {
+    const refused = await refusal(clients(transport(listener.url)).elevations.list({}));
+    assert.equal(refused.code, GrpcCode.UNAVAILABLE);
+    const client = new grpc.Client(new URL(listener.url).host, grpc.credentials.createInsecure());
+    const pass = (bytes: Buffer) => bytes;
+    const code = await new Promise((resolve) =>
+      client.makeUnaryRequest("/brevet.v1.ElevationService/List", pass, pass, Buffer.alloc(0), (error) => resolve(error?.code)),
+    );
+    client.close();
+    assert.equal(code, GrpcCode.UNAVAILABLE);
+    assert.equal((await fetch(listener.url)).status, 503);
+  } finally {
+    await listener.close(0);
+  }
 });
 
 test("draining lets go of linked guards and watchers without waiting for their half, and tells them to come back", async () => {

@@ -99,7 +99,7 @@ function digestOf({ payloadDigest }: Elevation): Uint8Array {
 }
 
 function withdrawCommand(context: CommandContext): Command {
-  return single("withdraw", "take your own request back before it is decided")
+  return single("withdraw", "take your own request back before it is decided, or the extension that you asked for")
     .option("--comment <words>", "words for the record")
     .action(async (id: string, options: { comment?: string }, command: Command) => {
       const { elevations: api } = await connectionOf(command);

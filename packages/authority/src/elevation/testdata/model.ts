@@ -135,8 +135,9 @@ export class Model {
 
   withdraw(index: number, who: string): boolean {
     const one = this.#at(index);
-    if (who !== one.requester || one.phase !== "PENDING") return false;
-    this.#finish(one, "WITHDRAWN", this.now);
+    if (who !== one.requester || (one.phase !== "PENDING" && one.extension === undefined)) return false;
+    if (one.phase === "PENDING") this.#finish(one, "WITHDRAWN", this.now);
+    else this.#dropExtension(one);
     return true;
   }
 

@@ -18,10 +18,10 @@ import { type LogEntry, LogEntrySchema, SealedSchema } from "@brevet/protocol/br
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { commitment, hex } from "../../log/seal.ts";
+import { entitlementAsked } from "../choose.ts";
 import { decide, type Outcome } from "../decide.ts";
 import { evolve, isFinal } from "../evolve.ts";
 import { changesTerms } from "../execute.ts";
-import { entitlementAsked } from "../request.ts";
 import type { Background, Command, Context } from "../rule.ts";
 
 export const MINUTE = 60_000;

@@ -2178,8 +2178,8 @@ export const ElevationService: GenService<{
     output: typeof ElevationServiceDenyResponseSchema;
   },
   /**
-   * Takes a PENDING elevation back; FAILED_PRECONDITION (ALREADY_DECIDED) otherwise. Requester only; others: NOT_FOUND
-   * where they may not read it, else PERMISSION_DENIED (ROLE_REQUIRED).
+   * Takes a PENDING elevation back, or the extension that an ACTIVE one waits for; FAILED_PRECONDITION (ALREADY_DECIDED)
+   * otherwise. Requester only; others: NOT_FOUND where they may not read it, else PERMISSION_DENIED (ROLE_REQUIRED).
    *
    * @generated from rpc brevet.v1.ElevationService.Withdraw
    */
