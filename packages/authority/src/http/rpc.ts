@@ -27,6 +27,9 @@ const HALF_OPEN_MS = 1000;
 const HALF_OPEN_DRAINING_MS = 100;
 /** And to send the one message of a call that does not stream. */
 const BODY_MS = 30_000;
+/** The farthest deadline that is kept here: 20 days. */
+const FARTHEST_S = 20 * 86_400;
+const SECONDS: Readonly<Record<string, number>> = { H: 3600, M: 60, S: 1 };
 
 /** Serves a router. */
 export function rpcHandler({ routes, interceptors, logger, drain }: RpcOptions): RpcHandler {
@@ -38,7 +41,9 @@ export function rpcHandler({ routes, interceptors, logger, drain }: RpcOptions):
     if (handler === undefined) return false;
     if ("stream" in request && handler.method.methodKind === "unary") closeLate(request);
     const serve = async () => {
-      const answer = await handler(universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request))));
+      const asked = universalRequestFromNodeRequest(request, response, undefined, presented(credentialsOf(request)));
+      dropFarDeadline(asked.header);
+      const answer = await handler(asked);
       if ("stream" in response) endWithAnswer(response, drain);
       if (isGrpc(request) && "stream" in response && (await sentAsTrailersOnly(answer, response))) return;
       await universalResponseToNodeResponse(answer, response);
@@ -51,6 +56,14 @@ export function rpcHandler({ routes, interceptors, logger, drain }: RpcOptions):
     });
     return true;
   };
+}
+
+/** Connect hands a deadline to a timer of Node's as it is, and one of more than 24.8 days rings at once. The client keeps its own. */
+function dropFarDeadline(headers: Headers): void {
+  const [, count = "0", unit = ""] = /^(\d{1,8})([HMS])$/.exec(headers.get("grpc-timeout") ?? "") ?? [];
+  if (Number(count) * (SECONDS[unit] ?? 0) > FARTHEST_S) headers.delete("grpc-timeout");
+  const connectMs = headers.get("connect-timeout-ms") ?? "";
+  if (/^\d{1,10}$/.test(connectMs) && Number(connectMs) > FARTHEST_S * 1000) headers.delete("connect-timeout-ms");
 }
 
 function isGrpc(request: IncomingMessage | Http2ServerRequest): boolean {
