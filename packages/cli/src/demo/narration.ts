@@ -21,7 +21,7 @@ export function narrator(write: (text: string) => void, colours: boolean): Narra
       write(`   ${text}\n`);
     },
     quote(who, text) {
-      for (const line of text.trimEnd().split("\n")) write(`   ${paint("36", who.padEnd(9))}${paint("2", "|")} ${line}\n`);
+      for (const line of text.trimEnd().split("\n")) write(`   ${paint("36", who.padEnd(10))}${paint("2", "|")} ${line}\n`);
     },
   };
 }

@@ -1,5 +1,5 @@
 // The processes of the demo: an authority, the guarded ledger, callers and approvers, each a real process of its own. Started, watched, ended here.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
@@ -12,6 +12,7 @@ const root = fileURLToPath(new URL("../../../../", import.meta.url));
 const cli = fileURLToPath(new URL("../main.ts", import.meta.url));
 const server = `${root}examples/ledger/src/server.ts`;
 const client = `${root}examples/ledger/src/client.ts`;
+const scripts = `${root}examples/ledger/python/`;
 const policy = `${root}examples/ledger/policy.yaml`;
 
 /** What a finished process said. */
@@ -36,12 +37,19 @@ export class Stage implements AsyncDisposable {
   readonly #environment: NodeJS.ProcessEnv;
 
   constructor(environment: NodeJS.ProcessEnv) {
-    this.#environment = { ...process.env, ...environment, NO_COLOR: "1" };
+    this.#environment = { ...process.env, ...environment, NO_COLOR: "1", PYTHONDONTWRITEBYTECODE: "1" };
   }
 
   /** Whether the example that the demo plays with is here. */
   static available(): boolean {
     return existsSync(server) && existsSync(client);
+  }
+
+  /** A Python that has grpcio and protobuf; undefined where there is none. */
+  static python(): string | undefined {
+    const python = process.env.BREVET_PYTHON ?? "python3";
+    const { status } = spawnSync(python, ["-c", "import grpc, google.protobuf"], { stdio: "ignore" });
+    return status === 0 ? python : undefined;
   }
 
   /** Later processes see these too. */
@@ -63,12 +71,21 @@ export class Stage implements AsyncDisposable {
     return { authority, url, code: dev.code };
   }
 
-  /** The guarded ledger, its book under `data` with one charge over 1299.00 EUR; resolves once `reader` may list it. */
-  async ledger(data: string, url: string, reader: readonly string[]): Promise<{ ledger: Running; address: string; charge: string }> {
+  /** The ledger with these words, its book under `data` with one charge over 1299.00 EUR; its environment as given beside the stage's. */
+  async service(data: string, words: readonly string[], environment: NodeJS.ProcessEnv = {}): Promise<Running> {
     const seed = join(data, "charges.csv");
     await writeFile(seed, "account,amount_cents,currency\nacme,129900,EUR\n");
-    const where = ["--data", join(data, "ledger.db"), "--seed", seed, "--listen", "127.0.0.1:0"];
-    const ledger = await this.#start([server, ...where, "--authority", url, "--as", "workload:ledger"]);
+    return this.#start([server, "--data", join(data, "ledger.db"), "--seed", seed, "--listen", "127.0.0.1:0", ...words], environment);
+  }
+
+  /** The guarded ledger; resolves once `reader` may list its charge. */
+  async ledger(
+    data: string,
+    url: string,
+    reader: readonly string[],
+    more: readonly string[] = [],
+  ): Promise<{ ledger: Running; address: string; charge: string }> {
+    const ledger = await this.service(data, ["--authority", url, "--as", "workload:ledger", ...more]);
     const { address } = ledger.ready as { address: string };
     // The guard answers UNAVAILABLE until it knows the policy.
     for (let attempt = 1; ; attempt += 1) {
@@ -77,6 +94,24 @@ export class Stage implements AsyncDisposable {
       if (charge !== undefined) return { ledger, address, charge };
       if (attempt === 30 || !stderr.includes("UNAVAILABLE")) throw new Error(`the ledger does not list its charge: ${stdout}${stderr}`);
     }
+  }
+
+  /** `brevet guard` with these words. */
+  proxy(words: readonly string[]): Promise<Running> {
+    return this.#start([cli, "guard", "--output", "json", "--proxy", "127.0.0.1:0", ...words]);
+  }
+
+  /** A script of the example's that is in Python, to go on. */
+  pythonService(python: string): Promise<Running> {
+    return this.#start([`${scripts}service.py`], {}, python);
+  }
+
+  /** Ends a process, and waits until it is gone. */
+  async stop({ process: child }: Running, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const closed = once(child, "close");
+    child.kill(signal);
+    await closed;
   }
 
   /** Runs one command of the command line to its end. */
@@ -89,15 +124,20 @@ export class Stage implements AsyncDisposable {
     return this.#run([client, ...words], onLine);
   }
 
-  #spawn(words: readonly string[]): ChildProcess {
-    const child = spawn(process.execPath, [...words], { env: this.#environment, stdio: ["ignore", "pipe", "pipe"] });
+  /** Makes one call with the example's client in Python. */
+  pythonCaller(python: string, token: string, words: readonly string[]): Promise<Finished> {
+    return this.#run([`${scripts}client.py`, ...words], undefined, { TOKEN: token }, python);
+  }
+
+  #spawn(words: readonly string[], environment: NodeJS.ProcessEnv = {}, program: string = process.execPath): ChildProcess {
+    const child = spawn(program, [...words], { env: { ...this.#environment, ...environment }, stdio: ["ignore", "pipe", "pipe"] });
     this.#children.add(child);
     child.once("close", () => this.#children.delete(child));
     return child;
   }
 
-  async #start(words: readonly string[]): Promise<Running> {
-    const child = this.#spawn(words);
+  async #start(words: readonly string[], environment: NodeJS.ProcessEnv = {}, program?: string): Promise<Running> {
+    const child = this.#spawn(words, environment, program);
     const log: string[] = [];
     if (child.stderr !== null) createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
     const ready = new Promise<Record<string, unknown>>((resolve, reject) => {
@@ -116,8 +156,13 @@ export class Stage implements AsyncDisposable {
     return { process: child, ready: await ready, log };
   }
 
-  async #run(words: readonly string[], onLine?: (line: string) => void): Promise<Finished> {
-    const child = this.#spawn(words);
+  async #run(
+    words: readonly string[],
+    onLine?: (line: string) => void,
+    environment: NodeJS.ProcessEnv = {},
+    program?: string,
+  ): Promise<Finished> {
+    const child = this.#spawn(words, environment, program);
     const said = { stdout: "", stderr: "" };
     for (const name of ["stdout", "stderr"] as const) {
       const stream = child[name];
