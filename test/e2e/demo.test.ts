@@ -19,7 +19,7 @@ test("the demo plays the whole story without a person", { timeout: 180_000 }, as
     /The parked call went on by itself and ran/,
     /ELEVATION_EXPIRED: /,
     /drains open streams[\s\S]*ELEVATION_EXPIRED: /,
-    /enforced[\s\S]*ELEVATION_REVOKED: /,
+    /A revocation ends an open stream[\s\S]*(ELEVATION_REVOKED: [\s\S]*: enforced|: enforced[\s\S]*ELEVATION_REVOKED: )/,
     /goes on with what it kept[\s\S]*ENTRY_KIND_REFUND/,
     /two hours ahead[\s\S]*ENTRY_KIND_REFUND/,
     /sidecar proxy[\s\S]*ELEVATION_EXPIRED: /,
