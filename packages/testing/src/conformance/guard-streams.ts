@@ -25,10 +25,14 @@ function judging(promise: ScenePromise): void {
     const { headers } = await at.elevated("Limited");
     for (const kind of ["Import", "Chat"] as const) {
       const call = at.client.start(methodOf("Limited", kind), headers);
-      for (const amount of [5, 500, 501, 6]) call.send(requestOf(amount));
+      for (const amount of [5, 500]) call.send(requestOf(amount));
+      // What a form hands on takes its time to the handler, and a call that was ended may overtake it.
+      await at.service.until(() => at.service.callsOf(methodOf("Limited", kind)).at(-1)?.messages.length === 2, "both to be handed on");
+      const handled = lastOf(at, methodOf("Limited", kind));
+      if (kind === "Chat") for (let i = 0; i < 2; i += 1) await call.next();
+      for (const amount of [501, 6]) call.send(requestOf(amount));
       const answer = await call.ended;
       assertEnded(answer, "CONDITION_NOT_MET", kind);
-      const handled = lastOf(at, methodOf("Limited", kind));
       await at.service.until(() => handled.cancelled, "the handler to be told");
       assert.deepEqual(handled.messages, [requestOf(5), requestOf(500)], `${kind}: and nothing behind it`);
       if (kind === "Chat") assert.deepEqual(answer.messages, [requestOf(5), requestOf(500)]);
@@ -131,7 +135,8 @@ function swallowing(promise: ScenePromise): void {
       call.halfClose();
     }
     for (const call of calls) assertEnded(await call.ended, "CONDITION_NOT_MET", "Chat");
-    for (const handled of at.service.callsOf(methodOf("Limited", "Chat")).slice(-20)) assert.deepEqual(handled.messages, [requestOf(1)]);
+    for (const { messages } of at.service.callsOf(methodOf("Limited", "Chat")).slice(-20))
+      assert.deepEqual(messages, [requestOf(1)].slice(0, messages.length));
     assert.equal((await at.client.call(methodOf("Open", "Chat"))).code, status.OK);
   });
 }

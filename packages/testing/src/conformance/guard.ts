@@ -2,6 +2,7 @@
 // Never knows how a form does it: it starts one, calls through it, and compares what comes back.
 import { after, describe, test } from "node:test";
 import { faultConformance, limitConformance } from "./guard-faults.ts";
+import { lifecycleConformance } from "./guard-lifecycle.ts";
 import { passingConformance } from "./guard-passing.ts";
 import { type GuardForm, type GuardScene, guardScene, type SceneOptions, type ScenePromise } from "./guard-scene.ts";
 import { streamConformance } from "./guard-streams.ts";
@@ -29,6 +30,7 @@ export function guardConformance(form: GuardForm): void {
     void describe("streams", () => streamConformance(sharing(form)));
     void describe("time", () => timeConformance(sharing(form)));
     void describe("without the authority", () => awayConformance(alone, form));
+    void describe("with a real authority", () => lifecycleConformance(alone, form));
     void describe("faults", () => faultConformance(alone, form));
     void describe("limits", () => limitConformance(sharing(form)));
   });
