@@ -99,12 +99,12 @@ export class LiveStreams implements KnowledgeWatcher {
     return calm ? this.#decider.settling : this.#run(now);
   }
 
-  /** As {@link check}, when there is news of the time. Never throws. */
+  /** As {@link check}, when the timer fired or there is news of the time, which moves the timer too. Never throws. */
   look(): void {
     try {
       const wait = this.check();
       if (wait !== undefined) void wait.then(() => this.look());
-      else if (this.#timer === undefined) this.#arm();
+      else this.#arm();
     } catch (error) {
       // Without a clock nothing says that they may go on.
       this.#logger.error({ error: String(error) }, "the guard failed to look at its live streams, and ends them");
@@ -158,9 +158,6 @@ export class LiveStreams implements KnowledgeWatcher {
     const latestMs = now === undefined ? Infinity : now.authorityMs + now.errorMs;
     this.#wakeMs = now === undefined ? -Infinity : Math.min(first.dueMs, this.#decider.patientUntilMs(now));
     const delayMs = Math.min(Math.max(this.#wakeMs - latestMs, LEAST_DELAY_MS), LOOK_EVERY_MS);
-    this.#timer = this.#clock.after(delayMs, () => {
-      this.#timer = undefined;
-      this.look();
-    });
+    this.#timer = this.#clock.after(delayMs, () => this.look());
   }
 }

@@ -234,6 +234,17 @@ test("a drain of one elevation covers a stream that rested on another", async ()
   assert.equal(call.outcome, "ELEVATION_EXPIRED");
 });
 
+test("a drain is for streams that ran at the window's end, not for one that began later under another elevation", async () => {
+  const world = await LiveWorld.make(keys, policyWith(DRAINS));
+  world.elevate({ endsInMs: 1000, drainMs: 20_000 });
+  world.advance(1000);
+  const { id } = world.elevate({ endsInMs: 5000 });
+  const call = world.open("Chat");
+  assert.equal(call.send(), true);
+  world.elevate({ id, state: ElevationState.REVOKED });
+  assert.equal(call.outcome, "ELEVATION_REVOKED");
+});
+
 test("an extension that comes while a stream drains carries it on", async () => {
   const world = await LiveWorld.make(keys, policyWith(DRAINS));
   const { id } = world.elevate({ endsInMs: 1000, drainMs: 10_000 });

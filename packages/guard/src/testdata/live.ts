@@ -64,6 +64,21 @@ export class LiveWorld {
     return world;
   }
 
+  /** Another one, with the same policy and person. */
+  static async again({ known, authorization }: LiveWorld): Promise<LiveWorld> {
+    const world = new LiveWorld(
+      (clock) => {
+        const fresh = new Known(known.keys, POLICY, clock);
+        const { policy } = known.knowledge;
+        if (policy !== undefined) fresh.knowledge.setPolicy(policy);
+        return fresh;
+      },
+      () => authorization,
+    );
+    await world.known.decide("GetEntry", { authorization: [authorization] });
+    return world;
+  }
+
   get nowMs(): number {
     return this.known.nowMs;
   }
