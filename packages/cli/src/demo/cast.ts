@@ -68,6 +68,11 @@ export async function until({ signal }: Cast, time: string): Promise<void> {
   await sleep(systemClock, Math.max(0, Date.parse(time) - systemClock.wallMs()) + 150, signal);
 }
 
+/** What this machine's clock says. */
+export function nowText(): string {
+  return new Date(systemClock.wallMs()).toISOString();
+}
+
 /** The guard's line in which a text stands; it may come a moment after the call's answer. */
 export async function logLine({ log }: Running, text: string): Promise<string> {
   for (let attempt = 0; attempt < 50; attempt += 1) {

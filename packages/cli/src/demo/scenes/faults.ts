@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sleep, systemClock } from "@brevet/protocol";
-import { ANA, type Cast, does, refund, SAM, unexpected } from "../cast.ts";
+import { ANA, type Cast, does, nowText, refund, SAM, unexpected } from "../cast.ts";
 import type { Finished } from "../stage.ts";
 import { restarted } from "./first-call.ts";
 
@@ -55,7 +55,7 @@ export async function wrongClock(cast: Cast): Promise<void> {
   const token = (await stage.brevet(["token", "dev", ...SAM, "--for-audience", "payments-prod"])).stdout.trim();
   const still = await permitted(cast, token);
   if (still.status !== 0) throw unexpected("A wrong clock ended a window", still);
-  tell.say(`It is ${new Date().toISOString()}. The book, which goes by the machine, thinks otherwise; the 15 minutes of the guard go on:`);
+  tell.say(`It is ${nowText()}. The book, which goes by the machine, thinks otherwise; the 15 minutes of the guard go on:`);
   tell.quote("caller", still.stdout);
   await does(cast, "admin", ["guards", "--as", "user:pat@acme.test"]);
 }

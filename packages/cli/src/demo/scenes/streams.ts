@@ -1,5 +1,5 @@
 // Calls that last: a stream that its window's end drains and cuts, and one that a revocation cuts at once.
-import { ANA, type Cast, CLEO, decisionIn, does, logLine, PAT, parked, SAM, shown, unexpected } from "../cast.ts";
+import { ANA, type Cast, CLEO, decisionIn, does, logLine, nowText, PAT, parked, SAM, shown, unexpected } from "../cast.ts";
 
 /** The window ends while the stream is open. */
 export async function expiryInsideStream(cast: Cast): Promise<void> {
@@ -11,7 +11,7 @@ export async function expiryInsideStream(cast: Cast): Promise<void> {
   tell.say(`The window ends at ${windowEnd}; the policy drains open streams for 2 s more. Waiting …`);
   const ended = await call;
   if (!ended.stderr.includes("ELEVATION_EXPIRED")) throw unexpected("The stream did not end as expired", ended);
-  tell.say(`It ended at ${new Date().toISOString()}.`);
+  tell.say(`It ended at ${nowText()}.`);
   tell.quote("guard", await logLine(ledger, decisionIn(ended.stderr)));
 }
 
