@@ -179,9 +179,7 @@ export class StateKeeper {
   }
 
   #work(): void {
-    this.#working ??= this.#run().finally(() => {
-      this.#working = undefined;
-    });
+    this.#working ??= this.#run();
   }
 
   async #run(): Promise<void> {
@@ -200,6 +198,8 @@ export class StateKeeper {
       this.#waiting = this.#waiting.filter((each) => each.upTo > upTo);
       for (const { resolve } of told) resolve(this.#safe);
     }
+    // Here and not later: whoever was told may say the next thing at once.
+    this.#working = undefined;
   }
 
   /** Whether it was possible: without the time nothing is kept. */
