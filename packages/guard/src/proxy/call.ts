@@ -170,7 +170,7 @@ export class ProxiedCall implements CallPort {
 
   /** Whether each message is brought to the guard while the call lives. */
   get #supervised(): boolean {
-    return (this.#requestStream || this.#responseStream) && this.#enforced?.windowEnds !== undefined;
+    return this.#enforced?.supervised === true;
   }
 
   #incoming() {
