@@ -29,6 +29,13 @@ export function durationOption(name: string, text: string): number {
   return ms;
 }
 
+/** The milliseconds since 1970 of an option's time, as RFC 3339 writes it; misuse if it is none. */
+export function instantOption(name: string, text: string): number {
+  const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/i.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(ms)) return ms;
+  throw new CommandError(exitStatus.misuse, `${name} ${text}: not a time.`, { hints: ["Write it like 2027-01-31T18:00:00Z."] });
+}
+
 /** `elv_…`, or misuse: catches swapped arguments before anything is sent. */
 export function elevationId(text: string): string {
   if (/^elv_[0-9A-Z]{26}$/.test(text)) return text;

@@ -1,7 +1,6 @@
 // request: asks for an elevation, and waits for it if told to.
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { formatDuration, isMethodName } from "@brevet/protocol";
+import { formatDuration, isMethodName, systemClock } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Command } from "commander";
@@ -10,9 +9,13 @@ import { withConnection } from "../connection/options.ts";
 import { commandError } from "../connection/refusal.ts";
 import { clock, elevationDocument, elevationText, names, situation, stateName, waitsFor } from "../output/elevation.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
-import { connectionOf, durationOption, nowMs, requestId } from "./ask.ts";
+import { connectionOf, durationOption, instantOption, nowMs, requestId } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
+import { readInput } from "./files.ts";
 import { follow } from "./follow.ts";
+
+/** The authority's own limit. */
+const MAX_PAYLOAD_BYTES = 64 * 1024;
 
 interface RequestOptions {
   readonly audience?: string;
@@ -51,6 +54,8 @@ export function requestCommand(context: CommandContext): Command {
           hints: ["Write package.Service/Method, like payments.v1.Ledger/Refund."],
         });
       }
+      // Before anything is asked for.
+      const timeoutMs = options.timeout === undefined ? undefined : durationOption("--timeout", options.timeout);
       const connection = await connectionOf(command);
       const answer = await connection.elevations.request({
         requestId: requestId(),
@@ -63,7 +68,7 @@ export function requestCommand(context: CommandContext): Command {
         validateOnly: options.dryRun ?? false,
         waiting: options.wait ?? false,
         ...(options.for === undefined ? {} : { duration: durationFromMs(durationOption("--for", options.for)) }),
-        ...(options.at === undefined ? {} : { startTime: timestampFromMs(instant(options.at)) }),
+        ...(options.at === undefined ? {} : { startTime: timestampFromMs(instantOption("--at", options.at)) }),
         ...(options.payload === undefined ? {} : await payload(options.payload)),
       });
       const { elevation } = answer;
@@ -74,7 +79,7 @@ export function requestCommand(context: CommandContext): Command {
           validateOnly: true,
         });
       } else if (options.wait === true && elevation.state === ElevationState.PENDING) {
-        await wait(context, connection, elevation, options.timeout);
+        await wait(context, connection, elevation, timeoutMs);
       } else {
         const found = answer.existing ? "You asked for this before: " : "";
         context.output.answer(`${found}${elevation.id} is ${stateName(elevation)}: ${situation(elevation, nowMs())}${next(elevation)}`, {
@@ -92,10 +97,11 @@ function next({ id, state, breakGlass, reviewTime, notified, reviewBy }: Elevati
   return `\nBREAK-GLASS: ${names(notified)} will see it. By ${clock(reviewBy)} one of them, or an admin, runs: brevet review ${id} --comment …`;
 }
 
-async function wait(context: CommandContext, connection: Connection, asked: Elevation, timeout: string | undefined): Promise<void> {
+async function wait(context: CommandContext, connection: Connection, asked: Elevation, timeoutMs: number | undefined): Promise<void> {
   const { output } = context;
-  const limit = timeout === undefined ? undefined : AbortSignal.timeout(durationOption("--timeout", timeout));
-  const signal = limit === undefined ? context.signal : AbortSignal.any([context.signal, limit]);
+  const limit = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : systemClock.after(timeoutMs, () => limit.abort());
+  const signal = AbortSignal.any([context.signal, limit.signal]);
   const began = performance.now();
   let latest = asked;
   const progress = () => output.progress(`waiting for ${waitsFor(latest)} (${formatDuration(performance.now() - began)})  ${asked.id}`);
@@ -114,6 +120,7 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
     }
   } finally {
     clearInterval(ticking);
+    timer?.cancel();
   }
   throw new CommandError(exitStatus.open, `APPROVAL_WAIT_TIMEOUT: ${asked.id} is not decided yet; it stays open.`, {
     reason: "APPROVAL_WAIT_TIMEOUT",
@@ -149,18 +156,9 @@ function finish({ output }: CommandContext, elevation: Elevation): void {
   throw new CommandError(exitStatus.no, `${reason}: ${text}`, { reason, facts: { elevation: elevationDocument(elevation) } });
 }
 
-function instant(text: string): number {
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms))
-    throw new CommandError(exitStatus.misuse, `--at ${text}: not a time.`, { hints: ["Write it like 2027-01-31T18:00:00Z."] });
-  return ms;
-}
-
 async function payload(file: string): Promise<{ payload: Uint8Array; payloadDigest: Uint8Array }> {
-  try {
-    const bytes = new Uint8Array(await readFile(file));
-    return { payload: bytes, payloadDigest: new Uint8Array(createHash("sha256").update(bytes).digest()) };
-  } catch (error) {
-    throw new CommandError(exitStatus.misuse, `${file} cannot be read: ${(error as NodeJS.ErrnoException).code ?? "error"}.`);
-  }
+  const bytes = new Uint8Array(await readInput(file));
+  if (bytes.length > MAX_PAYLOAD_BYTES)
+    throw new CommandError(exitStatus.misuse, `${file} has ${bytes.length} bytes; an approval covers a request of at most 64 KiB.`);
+  return { payload: bytes, payloadDigest: new Uint8Array(createHash("sha256").update(bytes).digest()) };
 }

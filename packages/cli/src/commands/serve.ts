@@ -8,7 +8,7 @@ import { DEFAULT_DATA } from "../connection/identity.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { version } from "../version.ts";
 import type { CommandContext } from "./context.ts";
-import { readInput, readPolicyFile } from "./files.ts";
+import { readInput, readPolicyFile, readText } from "./files.ts";
 
 interface ServeOptions {
   readonly config?: string;
@@ -26,6 +26,8 @@ interface ServeOptions {
   readonly acceptClock?: boolean;
   readonly logLevel: string;
 }
+
+const LEVELS: readonly string[] = [...Object.keys(pino.levels.values), "silent"];
 
 /** `brevet serve`. */
 export function serveCommand(context: CommandContext): Command {
@@ -50,6 +52,10 @@ export function serveCommand(context: CommandContext): Command {
     .option("--log-level <level>", "pino level", "info")
     .action(async (given: ServeOptions, command: Command) => {
       const options = await withConfig(given, command);
+      if (!LEVELS.includes(options.logLevel))
+        throw new CommandError(exitStatus.misuse, `--log-level ${options.logLevel}: there is no such level.`, {
+          hints: [`There are: ${LEVELS.join(", ")}`],
+        });
       const logger = pino({ level: options.logLevel, base: { component: "authority" } }, pino.destination(2));
       await using authority = await start(options, logger);
       announce(context, authority, options);
@@ -101,6 +107,7 @@ async function start(options: ServeOptions, logger: NonNullable<AuthorityOptions
 
 /** What went wrong at the start, with what would help. */
 function startError(error: unknown, options: ServeOptions): Error {
+  if (error instanceof CommandError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "EADDRINUSE") {
     return new CommandError(exitStatus.no, `Something listens already at ${options.listen} or ${options.adminListen}.`, {
@@ -151,8 +158,9 @@ async function withConfig(given: ServeOptions, command: Command): Promise<ServeO
   const file = given.config;
   let read: unknown;
   try {
-    read = parse((await readInput(file)).toString("utf8"));
+    read = parse(await readText(file));
   } catch (error) {
+    if (error instanceof CommandError) throw error;
     throw new CommandError(exitStatus.misuse, `${file}: ${error instanceof Error ? error.message : String(error)}`);
   }
   if (read === null || typeof read !== "object" || Array.isArray(read))

@@ -8,7 +8,7 @@ import { causeOf } from "../connection/identity.ts";
 import { withConnection } from "../connection/options.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { inspectToken, type TokenReport } from "../token/inspect.ts";
-import { connectionOf } from "./ask.ts";
+import { connectionOf, instantOption } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
 
 interface InspectOptions {
@@ -34,7 +34,7 @@ export function tokenCommand(context: CommandContext): Command {
         jwks: await keySet(options),
         audience: options.audience,
         issuer: options.issuer,
-        nowMs: options.at === undefined ? systemClock.wallMs() : instant(options.at),
+        nowMs: options.at === undefined ? systemClock.wallMs() : instantOption("--at", options.at),
       };
       if (token === "-") {
         for await (const line of createInterface({ input: process.stdin, signal: context.signal })) {
@@ -76,13 +76,6 @@ function reportText(report: TokenReport): string {
     ...(report.header === undefined ? [] : ["header:", JSON.stringify(report.header, null, 2)]),
     ...(report.claims === undefined ? [] : ["claims:", JSON.stringify(report.claims, null, 2)]),
   ].join("\n");
-}
-
-function instant(text: string): number {
-  const ms = Date.parse(text);
-  if (Number.isNaN(ms))
-    throw new CommandError(exitStatus.misuse, `--at ${text}: not a time.`, { hints: ["Write it like 2027-01-31T18:00:00Z."] });
-  return ms;
 }
 
 async function keySet(options: InspectOptions): Promise<string | undefined> {

@@ -40,6 +40,9 @@ export function authorityUrl(options: { readonly authority?: string }): string {
       hints: ["For example: --authority https://brevet.example.com:7400"],
     });
   }
+  if (url.protocol !== "http:" && url.protocol !== "https:") {
+    throw new CommandError(exitStatus.misuse, `"${text}" is not an address of an authority.`, { hints: ["Use https://."] });
+  }
   if (url.protocol === "http:" && !["127.0.0.1", "localhost", "[::1]"].includes(url.hostname)) {
     throw new CommandError(exitStatus.misuse, `${text} would send identity tokens in plaintext to another machine.`, {
       hints: ["Use https://."],
