@@ -51,7 +51,7 @@ export interface StateKeeperOptions {
 
 /** Changes are kept behind the state until they are this much, or as much as the state. */
 const CHANGES_BYTES = 1024 * 1024;
-const CHUNK_BYTES = 256 * 1024;
+const CHUNK_BYTES = 64 * 1024;
 const HEARD_EVERY_MS = 5000;
 const RETRY_MS = 10_000;
 const CLEAN_EVERY_MS = 60_000;
