@@ -13,6 +13,7 @@ import { Upstream, type UpstreamTls } from "./upstream.ts";
 
 export type { GuardOptions, GuardState } from "../enforcement/enforcement.ts";
 export type { DecisionEvent } from "../enforcement/record.ts";
+export { fromFile } from "../grpc/source.ts";
 export type { GuardTls, IdentitySource } from "../link/connection.ts";
 export { type GuardLogger, jsonLogger } from "../log/logger.ts";
 export type { ListenTls } from "./listener.ts";
