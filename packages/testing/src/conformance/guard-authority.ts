@@ -18,6 +18,7 @@ import {
   type GuardServiceSyncResponse,
   GuardServiceSyncResponseSchema,
 } from "@brevet/protocol/brevet/v1/guard";
+import type { DecisionRecord } from "@brevet/protocol/brevet/v1/policy";
 import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -54,6 +55,8 @@ export class ScriptedAuthority implements AsyncDisposable {
   readonly facts: Facts;
   /** First uses that it was told of. */
   readonly starts: ElevationServiceStartRequest[] = [];
+  /** What guards reported. */
+  readonly decisions: DecisionRecord[] = [];
   /** Answers to first uses; throws what the guard is to see. */
   onStart: (request: ElevationServiceStartRequest) => Promise<Elevation> | Elevation = (request) => this.startWindow(request);
   /** Takes calls and answers nothing, as if the network were cut. */
@@ -164,6 +167,11 @@ export class ScriptedAuthority implements AsyncDisposable {
     this.#tell({ case: "keys", value: this.#keySet() });
   }
 
+  /** Resolves once a guard reported such a decision. */
+  reported(is: (decision: DecisionRecord) => boolean): Promise<void> {
+    return this.#signals.until(() => this.decisions.some(is), "a guard's report of a decision");
+  }
+
   /** Resolves when every guard enforces all that was told, and has heard of this very instant. */
   async settled(): Promise<void> {
     // Twice: answers to what a guard asked before it acknowledged the first arrive before the second.
@@ -228,8 +236,11 @@ export class ScriptedAuthority implements AsyncDisposable {
             case: "timeSample",
             value: { sent, received, answered: timestampFromMs(this.#clock.wallMs()) },
           }));
-        } else if (message.case === "decisions") send({ case: "decisionsTaken", value: { sequence: message.value.sequence } });
-        else if (message.case === "acknowledgement" && guard !== undefined) {
+        } else if (message.case === "decisions") {
+          this.decisions.push(...message.value.decisions);
+          this.#signals.changed();
+          send({ case: "decisionsTaken", value: { sequence: message.value.sequence } });
+        } else if (message.case === "acknowledgement" && guard !== undefined) {
           guard.acknowledged = message.value.position?.revision ?? 0n;
           this.#signals.changed();
         }

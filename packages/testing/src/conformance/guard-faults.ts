@@ -60,12 +60,13 @@ export function faultConformance(promise: Promised, form: GuardForm): void {
   });
 
   promise("a logger that throws, or rejects, changes no answer", async () => {
-    for (const fail of [
+    const fails: readonly (() => unknown)[] = [
       () => {
         throw new Error("no disk");
       },
       () => Promise.reject(new Error("no disk")),
-    ]) {
+    ];
+    for (const fail of fails) {
       await using at = await guardScene(form, { logger: { info: fail, warn: fail, error: fail } });
       const { headers } = await at.elevated("Plain");
       for (const kind of ALL_KINDS) {
@@ -140,7 +141,7 @@ export function limitConformance(promise: ScenePromise): void {
       SERVICE,
       "",
       `${SERVICE}/${"x".repeat(5000)}`,
-      `${SERVICE}/${"\u00fc"}`,
+      `${SERVICE}/\u00fc`,
     ]) {
       const answer = await at.client.call(path, headers);
       assert.notEqual(answer.code, status.OK, path);

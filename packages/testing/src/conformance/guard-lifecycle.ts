@@ -213,8 +213,7 @@ async function lifecycle(form: GuardForm): Promise<Lifecycle> {
     async revoke(id) {
       let settled = false;
       const revoked = clientOf(authority, ANA).revoke({ requestId: requestId(), target: { case: "id", value: id }, wait: true });
-      const done = (): void => void (settled = true);
-      revoked.then(done, done);
+      void Promise.allSettled([revoked]).then(() => (settled = true));
       // The authority looks again after some milliseconds of its clock.
       await turns("the guard to enforce a revocation", () => {
         clock.advance(5);

@@ -87,11 +87,12 @@ export function passingConformance(promise: ScenePromise): void {
       const metadata = new Metadata();
       metadata.set(STATUS_DETAILS_TRAILER, details);
       metadata.set("x-final", "kept");
+      // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- each of gRPC's codes
       call.end({ code, details: "naïve: 50 % of «it»\n", metadata });
     };
     await at.service.during(script, async () => {
       for (const kind of ALL_KINDS)
-        for (code = status.CANCELLED; code <= status.UNAUTHENTICATED; code += 1) {
+        for (code = 1; code <= 16; code += 1) {
           const answer = await at.client.call(methodOf("Plain", kind), headers);
           const { message, trailers } = answer;
           assert.deepEqual(

@@ -101,7 +101,7 @@ export function timeConformance(promise: ScenePromise): void {
   promise("an approval of one request is used once", async (at) => {
     const { headers } = await at.elevated("Paid", { payload: requestOf(77) });
     const answers = await Promise.all([0, 1].map(() => at.client.call(methodOf("Paid", "Unary"), headers, [requestOf(77)])));
-    assert.deepEqual(answers.map(({ code }) => code).toSorted(), [status.OK, status.PERMISSION_DENIED].toSorted());
+    assert.deepEqual(new Set(answers.map(({ code }) => code)), new Set([status.OK, status.PERMISSION_DENIED]));
     const late = refusalOf(await at.client.call(methodOf("Paid", "Unary"), headers, [requestOf(77)]));
     assert.deepEqual([late.reason, late.metadata.used], ["GRANT_PAYLOAD_MISMATCH", "true"]);
   });

@@ -4,8 +4,9 @@ import { after, describe, test } from "node:test";
 import { faultConformance, limitConformance } from "./guard-faults.ts";
 import { lifecycleConformance } from "./guard-lifecycle.ts";
 import { passingConformance } from "./guard-passing.ts";
+import { recordConformance } from "./guard-record.ts";
 import { type GuardForm, type GuardScene, guardScene, type SceneOptions, type ScenePromise } from "./guard-scene.ts";
-import { streamConformance } from "./guard-streams.ts";
+import { narrowedStreams, streamConformance } from "./guard-streams.ts";
 import { awayConformance, timeConformance } from "./guard-time.ts";
 import { answersOf, assertVerdict, prepare, verdictCases } from "./guard-verdicts.ts";
 
@@ -27,7 +28,14 @@ export function guardConformance(form: GuardForm): void {
   void describe(`guard: ${form.name}`, () => {
     void describe("the same verdict for all kinds of calls", () => verdicts(form));
     void describe("what passes", () => passingConformance(sharing(form)));
+    void describe("what is written down", () => recordConformance(sharing(form)));
     void describe("streams", () => streamConformance(sharing(form)));
+    void describe("streams under another policy", () => {
+      alone("a policy that forbids a method ends its open streams", async () => {
+        await using scene = await guardScene(form);
+        await narrowedStreams(scene);
+      });
+    });
     void describe("time", () => timeConformance(sharing(form)));
     void describe("without the authority", () => awayConformance(alone, form));
     void describe("with a real authority", () => lifecycleConformance(alone, form));
