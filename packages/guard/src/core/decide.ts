@@ -34,6 +34,8 @@ export interface DeciderOptions {
 
 const OPEN: GuardDecision = Object.freeze({ kind: "permit" });
 const NONE: readonly Elevation[] = [];
+/** Refusals of an identity that the time alone decides. */
+const TIMELY: ReadonlySet<ReasonName> = new Set(["IDENTITY_EXPIRED", "IDENTITY_NOT_YET_VALID"]);
 const BOUND_STREAM = { problem: "an approval of one exact request, for a method that takes a stream of them" };
 
 /** Decides calls for one audience by what it was given to know. */
@@ -122,7 +124,12 @@ export class Decider {
     identified: Identified,
     now: TimeEstimate,
   ): GuardDecision | Promise<GuardDecision> {
-    if (!identified.ok) return settle(policy, identified.refusal);
+    const settling = this.#settling?.();
+    if (!identified.ok) {
+      // No token has ended by a clock that is in doubt.
+      if (settling !== undefined && TIMELY.has(identified.refusal.reason)) return settling.then(() => this.decide(call));
+      return settle(policy, identified.refusal);
+    }
     const { principal } = identified;
     const { method } = call;
     const { authorityMs: nowMs, errorMs } = now;
@@ -132,7 +139,6 @@ export class Decider {
       return decision.permit ? { kind: "permit", principal } : settle(policy, refusalOf(decision, principal));
     }
     // After a sleep of the machine nothing elevated is permitted on what the time was before it.
-    const settling = this.#settling?.();
     if (settling !== undefined) return settling.then(() => this.decide(call));
     if (isStale(knowledge, policy, now)) return settle(policy, staleRefusal(knowledge, principal));
     const { open: known, ended } = knowledge.elevationsOf(principal.name);
