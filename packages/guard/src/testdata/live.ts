@@ -96,8 +96,8 @@ export class LiveWorld {
     return this.known.elevate({ entitlement: "streams", methods: STREAMS, ...fields });
   }
 
-  /** Begins a call. */
-  open(method: MethodName = "Chat", call: Partial<IncomingCall> = {}): TestCall {
+  /** Begins a call; `prepare` gets its form before anything is decided. */
+  open(method: MethodName = "Chat", call: Partial<IncomingCall> = {}, prepare: (call: TestCall) => void = () => {}): TestCall {
     const [requestStream, responseStream] = METHODS[method];
     const incoming: IncomingCall = {
       method: `test.v1.Ledger/${method}`,
@@ -110,7 +110,7 @@ export class LiveWorld {
       traceId: "",
       ...call,
     };
-    return new TestCall(this, incoming);
+    return new TestCall(this, incoming, prepare);
   }
 
   /** Reasons of the refusals in the log, in order. */
@@ -130,13 +130,14 @@ export class TestCall implements CallPort {
   endedAtMs: number | undefined;
   readonly #world: LiveWorld;
 
-  constructor(world: LiveWorld, incoming: IncomingCall) {
+  constructor(world: LiveWorld, incoming: IncomingCall, prepare: (call: TestCall) => void) {
     this.#world = world;
     const { streams, recorder, decisions, known } = world;
     const write = (fields: object, message: string): void => void world.lines.push({ ...fields, message });
     const logger = { info: write, warn: write, error: write };
     const now = () => known.decider.now();
     this.enforced = new EnforcedCall({ decider: known.decider, recorder, decisions, logger, streams, now }, incoming, this);
+    prepare(this);
     this.enforced.begin();
   }
 
