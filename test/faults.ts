@@ -12,7 +12,7 @@ export interface MovableClock {
 }
 
 /** Gets there by and by, in 100 steps of some 10 ms, from another distance. */
-async function drift(clock: MovableClock, fromMs: number, toMs: number): Promise<void> {
+export async function drift(clock: MovableClock, fromMs: number, toMs: number): Promise<void> {
   for (let i = 1; i <= 100; i += 1) {
     await clock.step(fromMs + ((toMs - fromMs) * i) / 100);
     await new Promise((resolve) => setTimeout(resolve, 10));
