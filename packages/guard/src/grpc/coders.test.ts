@@ -131,7 +131,7 @@ async function deskScene(): Promise<TestScene & { readonly bearer: (condition: s
     at.authority.elevate({
       principal: caller(condition),
       entitlement: "orders",
-      methods: ["desk.v1.Desk/Book", "desk.v1.Desk/Follow"],
+      methods: ["Book", "Follow", "Talk"].map((name) => `desk.v1.Desk/${name}`),
       condition,
     });
   await at.authority.settled();
@@ -213,3 +213,25 @@ test("each library to each other, compressed on the way", { timeout: 120_000 }, 
   const kinds = [0, 1, 2, 3, 15].map((index) => CODERS[index] ?? never());
   for (const from of kinds) for (const to of kinds) if (from !== to) await sendAll(at, from, to, "Book", true);
 });
+
+for (const coder of CODERS)
+  test(`streams: each message is judged, whichever library codes it: ${coder.name}`, { timeout: 120_000 }, async () => {
+    await using at = await deskScene();
+    using behind = await startDesk(at.guard.interceptor, coder);
+    using client = new DeskCaller(behind.port, coder);
+    for (const [condition, permitted, refused] of CASES) {
+      const [good, bad] = [permitted, refused].map((orders) =>
+        orders.map((init) => coder.write(create(OrderSchema, init as MessageInitShape<typeof OrderSchema>))),
+      );
+      const before = behind.arrived.length;
+      const answer = await client.talk(at.bearer(condition), [...(good ?? []), bad?.[0], good?.[0]]);
+      assert.equal(reasonOf(answer), "CONDITION_NOT_MET", `${condition}: ${answer.message}`);
+      const arrived = behind.arrived.slice(before);
+      assert.deepEqual(
+        arrived.map(({ bytes }) => bytes),
+        good?.map((message) => coder.serialize(message)),
+        `${condition}: others reached the handler`,
+      );
+      assert.equal(answer.responses, good?.length);
+    }
+  });

@@ -6,6 +6,7 @@ import {
   Metadata,
   Server,
   ServerCredentials,
+  type ServerDuplexStream,
   type ServerInterceptor,
   type ServiceError,
   status,
@@ -44,6 +45,7 @@ export async function startDesk(guard: ServerInterceptor, coder: Coder): Promise
     {
       Book: { path: "/desk.v1.Desk/Book", requestStream: false, responseStream: false, ...codes },
       Follow: { path: "/desk.v1.Desk/Follow", requestStream: false, responseStream: true, ...codes },
+      Talk: { path: "/desk.v1.Desk/Talk", requestStream: true, responseStream: true, ...codes },
     },
     {
       Book: (call: { request: unknown }, callback: (error: null, value: unknown) => void) => {
@@ -54,6 +56,13 @@ export async function startDesk(guard: ServerInterceptor, coder: Coder): Promise
         handled.push(call.request);
         call.write(call.request);
         call.end();
+      },
+      Talk: (call: ServerDuplexStream<unknown, unknown>) => {
+        call.on("data", (message: unknown) => {
+          handled.push(message);
+          call.write(message);
+        });
+        call.on("end", () => call.end());
       },
     },
   );
@@ -113,6 +122,30 @@ export class DeskCaller implements Disposable {
       });
       call.on("error", (error: ServiceError) => done(error));
       call.on("end", () => setImmediate(() => done(null, response)));
+    });
+  }
+
+  /** Sends the next message once the answer to the one before came. */
+  talk(authorization: string, messages: readonly unknown[]): Promise<DeskAnswer & { readonly responses: number }> {
+    const metadata = new Metadata();
+    metadata.set("authorization", authorization);
+    const { serialize, deserialize } = this.#coder;
+    const call = this.#client.makeBidiStreamRequest("/desk.v1.Desk/Talk", serialize, deserialize, metadata, {
+      deadline: Date.now() + 30_000,
+    });
+    let responses = 0;
+    const next = () => {
+      if (responses < messages.length) call.write(messages[responses]);
+      else call.end();
+    };
+    return new Promise((resolve) => {
+      call.on("data", () => {
+        responses += 1;
+        next();
+      });
+      call.on("error", ({ code, details }: ServiceError) => resolve({ code, message: details, response: undefined, responses }));
+      call.on("end", () => setImmediate(() => resolve({ code: status.OK, message: "", response: undefined, responses })));
+      next();
     });
   }
 
