@@ -18,6 +18,9 @@ export interface AcknowledgerOptions {
   readonly send: (acknowledgement: GuardAcknowledgement) => void;
 }
 
+/** A clock that is less certain than this is not spoken of. */
+const TOLD_ERROR_MS = 1000;
+
 /** Acknowledges on one stream after the other. */
 export class Acknowledger {
   readonly #options: AcknowledgerOptions;
@@ -38,7 +41,7 @@ export class Acknowledger {
   /** Says what is new, soon. */
   soon(): void {
     const known = this.#options.enforced();
-    if (this.#queued || known === undefined || stampOf(known) === this.#sent) return;
+    if (this.#queued || known === undefined || this.#stampOf(known) === this.#sent) return;
     this.#queued = true;
     setImmediate(() => void this.#acknowledge());
   }
@@ -47,7 +50,7 @@ export class Acknowledger {
     const { enforced, saved, send } = this.#options;
     const stream = this.#stream;
     const known = enforced();
-    const stamp = known && stampOf(known);
+    const stamp = known && this.#stampOf(known);
     const acknowledgement = known && this.#of(known);
     const safe = await saved();
     this.#queued = false;
@@ -60,18 +63,25 @@ export class Acknowledger {
     this.soon();
   }
 
-  #of({ epoch, revision, policy }: Knowledge): GuardAcknowledgement {
+  /** The time that was carried over a restart may be hours off: what is told of the clock waits for the first sample. */
+  get #time(): TimeEstimate | undefined {
     const now = this.#options.now();
-    const offsetMs = now === undefined ? 0 : now.authorityMs - this.#options.wallMs();
+    return now !== undefined && now.errorMs <= TOLD_ERROR_MS ? now : undefined;
+  }
+
+  #of({ epoch, revision, policy }: Knowledge): GuardAcknowledgement {
+    const time = this.#time;
     return create(GuardAcknowledgementSchema, {
       position: create(LogPositionSchema, { epoch, revision }),
       policyVersion: policy?.version ?? 0n,
-      clockOffset: durationFromMs(Math.round(offsetMs)),
-      clockError: durationFromMs(Number.isFinite(now?.errorMs) ? Math.ceil(now?.errorMs ?? 0) : 0),
+      ...(time && {
+        clockOffset: durationFromMs(Math.round(time.authorityMs - this.#options.wallMs())),
+        clockError: durationFromMs(Math.ceil(time.errorMs)),
+      }),
     });
   }
-}
 
-function stampOf({ epoch, revision, policy }: Knowledge): string {
-  return `${epoch}/${revision}/${policy?.version}`;
+  #stampOf({ epoch, revision, policy }: Knowledge): string {
+    return `${epoch}/${revision}/${policy?.version}/${this.#time !== undefined}`;
+  }
 }
