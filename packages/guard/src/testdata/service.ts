@@ -145,6 +145,9 @@ export class TestService implements AsyncDisposable {
         failed(call);
       } else if (requestStream) {
         const call = this.#client.makeClientStreamRequest(path, bytes, bytes, metadata, deadline, done);
+        call.on("status", (ended) => {
+          trailers = ended.metadata;
+        });
         call.write(request);
         call.end();
       } else {
