@@ -83,6 +83,7 @@ class GrpcCall implements CallPort {
       ...(definition.requestStream || definition.responseStream
         ? { sendMessage: (message: unknown, next: (message: unknown) => void) => this.#enforced?.response(() => next(message)) }
         : undefined),
+      sendMetadata: (metadata, next) => next(withoutOurs(metadata)),
       sendStatus: (sent, next) => {
         const passed = this.#onStatus(sent);
         if (passed !== undefined) next(passed);
@@ -151,7 +152,7 @@ class GrpcCall implements CallPort {
   /** What a handler may see of the metadata. */
   #stripped(): Metadata {
     const metadata = this.#metadata ?? new Metadata();
-    for (const name of Object.keys(metadata.getMap())) if (name.startsWith(BREVET_HEADER_PREFIX)) metadata.remove(name);
+    for (const name of oursIn(metadata)) metadata.remove(name);
     return metadata;
   }
 
@@ -162,9 +163,10 @@ class GrpcCall implements CallPort {
     if (enforced.over) return undefined;
     enforced.ended(sent.code ?? GrpcCode.UNKNOWN);
     const { windowEnds } = enforced;
-    if (windowEnds === undefined) return sent;
     try {
-      const metadata = sent.metadata?.clone() ?? new Metadata();
+      const said = sent.metadata == null ? undefined : withoutOurs(sent.metadata);
+      if (windowEnds === undefined) return said === undefined ? sent : { ...sent, metadata: said };
+      const metadata = said?.clone() ?? new Metadata();
       metadata.set(WINDOW_ENDS_TRAILER, windowEnds);
       return { ...sent, metadata };
     } catch {
@@ -172,6 +174,20 @@ class GrpcCall implements CallPort {
       return sent;
     }
   }
+}
+
+/** Names that a guard alone may say. */
+function oursIn(metadata: Metadata): readonly string[] {
+  return Object.keys(metadata.getMap()).filter((name) => name.startsWith(BREVET_HEADER_PREFIX));
+}
+
+/** Metadata of a handler, for the caller. */
+function withoutOurs(metadata: Metadata): Metadata {
+  const ours = oursIn(metadata);
+  if (ours.length === 0) return metadata;
+  const rest = metadata.clone();
+  for (const name of ours) rest.remove(name);
+  return rest;
 }
 
 function texts(values: readonly MetadataValue[] | undefined): readonly string[] {

@@ -1,7 +1,7 @@
 // What goes through a guard goes through unchanged, both ways; only `brevet-*` metadata is taken off on the way in.
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
-import { codeName, STATUS_DETAILS_TRAILER } from "@brevet/protocol";
+import { codeName, STATUS_DETAILS_TRAILER, WINDOW_ENDS_TRAILER } from "@brevet/protocol";
 import { Metadata, status } from "@grpc/grpc-js";
 import { shownAnswer } from "./guard-answer.ts";
 import type { ScenePromise } from "./guard-scene.ts";
@@ -76,6 +76,34 @@ export function passingConformance(promise: ScenePromise): void {
         }
       },
     );
+  });
+
+  promise("what a guard alone may say, no handler says", async (at) => {
+    const { headers } = await at.elevated("Plain", { endsInMs: 60_500 });
+    for (const code of [status.OK, status.NOT_FOUND])
+      await at.service.during(
+        async (call) => {
+          await untilHalfClosed(call);
+          const forged = new Metadata();
+          forged.set(WINDOW_ENDS_TRAILER, "99999");
+          forged.set("brevet-other", "1");
+          forged.set("x-mine", "kept");
+          if (code === status.OK) call.sendMetadata(forged.clone());
+          call.end({ code, details: "forged", metadata: forged });
+        },
+        async () => {
+          for (const [group, ends] of [
+            ["Plain", "60"],
+            ["Open", undefined],
+          ] as const)
+            for (const kind of ALL_KINDS) {
+              const { trailers, headers: initial, code: came } = await at.client.call(methodOf(group, kind), headers);
+              const names = [trailers, initial].flatMap((each) => Object.keys(each)).filter((name) => name.startsWith("brevet-"));
+              assert.deepEqual([came, trailers["x-mine"], trailers[WINDOW_ENDS_TRAILER]], [code, "kept", ends], `${group} ${kind}`);
+              assert.deepEqual(names, ends === undefined ? [] : [WINDOW_ENDS_TRAILER], `${group} ${kind}`);
+            }
+        },
+      );
   });
 
   promise("a status of the handler's own comes back with its message and details, whatever its code", async (at) => {
