@@ -209,3 +209,18 @@ test("close lets calls in hand finish, takes no new ones, and ends what does not
     assert.equal(at.proxy.status().calls, 0);
   }
 });
+
+test("a connection that never says anything does not keep close waiting", async () => {
+  const ca = await TestCa.create();
+  const server = await ca.issue({ dns: ["localhost"] });
+  for (const tls of [{}, { listenTls: server }]) {
+    await using at = await relay({ proxy: { ...tls, limits: { drainMs: 50 } } });
+    const silent = connectSocket(at.proxy.port, "127.0.0.1");
+    silent.on("error", () => {});
+    await once(silent, "connect");
+    await new Promise(setImmediate);
+    const gone = new Promise<void>((resolve) => silent.once("close", () => resolve()));
+    await at.proxy.close();
+    await gone;
+  }
+});

@@ -63,7 +63,9 @@ export class Listener {
   readonly #http2: Http2Server | Http2SecureServer;
   readonly #server: Server;
   readonly #sessions = new Set<ServerHttp2Session>();
+  readonly #sockets = new Set<Socket>();
   readonly #peeked = new Set<Socket>();
+  #draining = false;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -97,6 +99,10 @@ export class Listener {
       this.#server = secure;
     }
     this.#server.maxConnections = maxConnections;
+    this.#server.on("connection", (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
     this.#http2.on("session", (session: ServerHttp2Session) => this.#onSession(session));
     // What one caller's connection breaks with is that caller's.
     this.#http2.on("sessionError", () => {});
@@ -118,15 +124,17 @@ export class Listener {
 
   /** Takes no new calls (GOAWAY), and resolves when the last connection is gone. */
   async drain(): Promise<void> {
+    this.#draining = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#peeked) socket.destroy();
     for (const session of this.#sessions) session.close();
     await closed;
   }
 
-  /** Ends every connection now. */
+  /** Ends every connection now, those too that never got as far as HTTP/2. */
   destroy(): void {
     for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   /** A plaintext connection: HTTP/2 begins with a preface of its own (RFC 9113, 3.4). */
@@ -183,6 +191,7 @@ export class Listener {
       if (calls === 0) session.close();
     });
     session.on("close", () => this.#sessions.delete(session));
+    if (this.#draining) session.close();
   }
 }
 
