@@ -6,7 +6,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { status } from "@grpc/grpc-js";
-import { AUDIENCE, DESCRIPTORS, POLICY, requestOf, SAM } from "../testdata/facts.ts";
+import { AUDIENCE, DESCRIPTORS, POLICY, SAM } from "../testdata/facts.ts";
 import { TestService } from "../testdata/service.ts";
 import { guard } from "./grpc.ts";
 
@@ -53,24 +53,6 @@ async function story() {
   return { authority, payments, service, as, bearer, ask, approve, lines, [Symbol.asyncDispose]: () => parts.disposeAsync() };
 }
 
-test("with the real authority: refused, asked for, approved, run, revoked", async () => {
-  await using at = await story();
-  const { service, bearer: authorization } = at;
-  assert.equal((await service.call("Refund", { authorization })).status.reason, "ELEVATION_REQUIRED");
-  const asked = await at.ask({ method: "test.v1.Ledger/Refund" });
-  assert.equal((await service.call("Refund", { authorization })).status.reason, "ELEVATION_PENDING");
-  const approved = await at.approve(asked.id, asked.revision);
-  const run = await service.call("Refund", { authorization });
-  assert.equal(run.code, status.OK, run.message);
-  assert.ok(Number(run.trailers.get("brevet-window-ends")[0]) > 890);
-  const { enforcement } = await at.as(ANA).revoke({ requestId: "revoke-it-1", target: { case: "id", value: approved.id }, wait: true });
-  assert.deepEqual(
-    enforcement.map(({ enforced }) => enforced),
-    [true],
-  );
-  assert.equal((await service.call("Refund", { authorization })).status.reason, "ELEVATION_REVOKED");
-});
-
 test("with the real authority: calls go on while it is away, and what it says afterwards counts", async () => {
   await using at = await story();
   const { service, bearer: authorization } = at;
@@ -83,13 +65,4 @@ test("with the real authority: calls go on while it is away, and what it says af
   while (!at.payments.status().connected) await new Promise((resolve) => setTimeout(resolve, 20));
   await at.as(ANA).revoke({ requestId: "revoke-it-2", target: { case: "id", value: asked.id }, wait: true });
   assert.equal((await service.call("Refund", { authorization })).status.reason, "ELEVATION_REVOKED");
-});
-
-test("with the real authority: a condition is judged on the request's bytes", async () => {
-  await using at = await story();
-  const { service, bearer: authorization } = at;
-  const asked = await at.ask({ method: "test.v1.Ledger/Limited" });
-  await at.approve(asked.id, asked.revision);
-  assert.equal((await service.call("Limited", { authorization }, requestOf(500))).code, status.OK);
-  assert.equal((await service.call("Limited", { authorization }, requestOf(501))).status.reason, "CONDITION_NOT_MET");
 });
