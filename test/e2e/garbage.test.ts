@@ -267,11 +267,11 @@ describe("the command line", () => {
     await misuse(["policy", "check", await file("empty.yaml", "")], /empty/, 1);
     for (const [from, to, said] of [
       ["services:", "services: [{", /:\d+:\d+ error yaml-syntax: /],
-      ["default: 15m", "default: -15m", /:45:26 error absurd-duration: .*more than 0/],
-      ["max: 1h }", "max: 999999999d }", /:45:36 error absurd-duration: .*30d/],
-      ["default: 15m", "default: 15", /:45:26 error wrong-type: .*duration/],
-      ["pending: 30m", "pendingg: 30m", /:46:5 error unknown-key: .*did you mean pending/],
-      ["amount_cents <= 50000", "amount_cents <= '50000'", /:44:\d+ error condition-invalid: int <= string/],
+      ["default: 15m", "default: -15m", /:\d+:\d+ error absurd-duration: .*more than 0/],
+      ["max: 1h }", "max: 999999999d }", /:\d+:\d+ error absurd-duration: .*30d/],
+      ["default: 15m", "default: 15", /:\d+:\d+ error wrong-type: .*duration/],
+      ["pending: 30m", "pendingg: 30m", /:\d+:\d+ error unknown-key: .*did you mean pending/],
+      ["amount_cents <= 50000", "amount_cents <= '50000'", /:\d+:\d+ error condition-invalid: int <= string/],
     ] as const)
       await misuse(["policy", "check", await file("edited.yaml", policy.replace(from, to))], said, 1);
     const serve = async (content: string | Uint8Array, said: RegExp, status = 2) =>

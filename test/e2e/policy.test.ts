@@ -15,7 +15,7 @@ test("the example's policy has no finding, and its own tests pass", async () => 
   assert.deepEqual([checked.status, checked.stdout], [0, `${POLICY}: nothing found.\n`], told(checked));
   const tested = await stage.brevet(["policy", "test", POLICY]);
   assert.equal(tested.status, 0, told(tested));
-  assert.match(tested.stdout, /\n7 passed, 0 failed\n$/);
+  assert.match(tested.stdout, /\n\d+ passed, 0 failed\n$/);
 });
 
 test("a broken policy exits 1 and names file, line, column, rule and fix", async () => {
