@@ -147,7 +147,7 @@ export class Decider {
     const open = ahead.length === 0 ? known : [...known.filter(({ id }) => !ahead.some((newer) => newer.id === id)), ...ahead];
     const reads = call.request === undefined && needsRequest(compiled, method, open);
     if (reads && !call.requestStream) return { kind: "request", principal, observes: compiled.mode === "observe" };
-    const bound = compiled.method(method).bindPayload;
+    const bound = (reads || call.request !== undefined) && compiled.method(method).bindPayload;
     if (reads && bound) return settle(policy, refuse("POLICY_MISCONFIGURED", BOUND_STREAM, principal));
     const facts: CallFacts = {
       method,

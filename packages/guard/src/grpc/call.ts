@@ -76,7 +76,7 @@ class GrpcCall implements CallPort {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, release) => this.#onMetadata(metadata, release),
-          onReceiveMessage: (message, release) => this.#enforced?.request(this.#takeBytes?.(), () => this.#handOn(() => release(message))),
+          onReceiveMessage: (message, release) => this.#enforced?.request(this.#takeBytes?.(), () => this.#handOn(release, message)),
           onReceiveHalfClose: (release) => this.#enforced?.halfClose(release),
           onCancel: () => this.#enforced?.ended(GrpcCode.CANCELLED),
         }),
@@ -144,9 +144,9 @@ class GrpcCall implements CallPort {
     };
   }
 
-  #handOn(message: () => void): void {
-    if (this.#permitted) message();
-    else this.handed.keep(message);
+  #handOn(release: (message: unknown) => void, message: unknown): void {
+    if (this.#permitted) release(message);
+    else this.handed.keep(() => release(message));
   }
 
   /** What a handler may see of the metadata. */
