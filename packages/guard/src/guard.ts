@@ -11,4 +11,13 @@ export {
 } from "./core/call.ts";
 export { Decider, type DeciderOptions, type Used } from "./core/decide.ts";
 export { denialOf, type RefusedCall } from "./core/deny.ts";
-export { isOpen, Knowledge, type KnownElevations, type KnownIssuer, type KnownKeys, type KnownPolicy } from "./core/knowledge.ts";
+export {
+  isOpen,
+  Knowledge,
+  type KnowledgeWatcher,
+  type KnownElevations,
+  type KnownIssuer,
+  type KnownKeys,
+  type KnownPolicy,
+} from "./core/knowledge.ts";
+export type { RunningStream, Standing } from "./core/running.ts";

@@ -22,7 +22,7 @@ import type { CallPort } from "../enforcement/port.ts";
 import { traceIdOf } from "../enforcement/record.ts";
 import { certificateOf } from "./certificate.ts";
 import { type SentStatus, statusObject } from "./denied.ts";
-import { answerBytes, repeatedAuthorization, takeBytes } from "./wire.ts";
+import { answerBytes, closeUnread, repeatedAuthorization, takeBytes } from "./wire.ts";
 
 type Definition = ServerMethodDefinition<unknown, unknown>;
 
@@ -112,6 +112,7 @@ class GrpcCall implements CallPort {
     // Of no effect where the handler has sent its own.
     if (this.#permitted) this.#call.sendMetadata(new Metadata());
     this.#call.sendStatus(statusObject(status));
+    if (this.#permitted) closeUnread(this.#call);
   }
 
   #onMetadata(metadata: Metadata, release: (metadata: Metadata) => void): void {

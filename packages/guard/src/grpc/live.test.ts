@@ -122,6 +122,26 @@ for (const kind of ["Watch", "Import", "Chat"] as const)
     assert.equal((await at.service.call("GetEntry", { authorization })).code, status.OK);
   });
 
+test("a caller that reads nothing more keeps no handler at work behind a revocation", async () => {
+  await using at = await scene();
+  const { id, authorization } = await elevated(at);
+  const full = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<void>();
+  using server = await serve(at.guard, "Watch", (call) => {
+    call.on("cancelled", () => cancelled.resolve());
+    // Until nothing more is taken: the flow control's window is full.
+    while (call.write?.(Buffer.alloc(100_000)) === true);
+    setTimeout(() => full.resolve(), 50);
+  });
+  using call = raw(server.port, "Watch", authorization);
+  call.stream.pause();
+  call.stream.end(FRAME);
+  await full.promise;
+  at.authority.elevate({ id, entitlement: "streams", methods: METHODS, state: ElevationState.REVOKED });
+  await at.authority.settled();
+  await cancelled.promise;
+});
+
 test("a stream ends within 100 ms of its window's end, and not before", async () => {
   await using at = await scene();
   const elevation = at.authority.elevate({ entitlement: "streams", methods: METHODS, endsInMs: 300 });

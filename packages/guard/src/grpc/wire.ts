@@ -2,6 +2,7 @@
 // Owns the only look behind that interface, each checked at run time: what is not found is said, and the guard fails closed.
 import { subscribe } from "node:diagnostics_channel";
 import { EventEmitter } from "node:events";
+import { constants, type ServerHttp2Stream } from "node:http2";
 import { type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
 
 type Deserialize = (bytes: Buffer) => unknown;
@@ -42,6 +43,25 @@ export function answerBytes(call: ServerInterceptingCallInterface, message: Uint
   if (!Reflect.set(call, "handler", plain)) return false;
   call.sendMessage(message, () => call.sendStatus({ code: status.OK, details: "OK" }));
   return true;
+}
+
+/** What a caller that reads nothing more is given to take the last bytes and the status of a call that was ended. */
+const LAST_WORDS_MS = 1000;
+
+/**
+ * Closes a call that was ended while its caller reads nothing: the status stands behind what was sent before, and as long as it does the
+ * handler is not told either. Of no effect where all has been taken by then.
+ */
+export function closeUnread(call: ServerInterceptingCallInterface): void {
+  const stream: unknown = Reflect.get(call, "stream");
+  if (!isStream(stream) || stream.writableLength === 0) return;
+  const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS);
+  timer.unref();
+  stream.once("close", () => clearTimeout(timer));
+}
+
+function isStream(stream: unknown): stream is ServerHttp2Stream {
+  return stream instanceof EventEmitter && "writableLength" in stream && "close" in stream;
 }
 
 /** What stays the same for all calls of one connection; undefined where it cannot be had. */
