@@ -7,6 +7,7 @@ import {
   type ElevationServiceRevokeRequest,
   type ElevationServiceWithdrawRequest,
   ElevationState,
+  StreamExpiry,
 } from "@brevet/protocol/brevet/v1/elevation";
 import {
   ElevationReviewedSchema,
@@ -17,7 +18,7 @@ import {
   RevokeCause,
 } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
-import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { isNotified, isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
 import { about, invalid, iso, refuse, whatBecameOf } from "./refusal.ts";
@@ -59,13 +60,19 @@ export function revoke(message: ElevationServiceRevokeRequest, state: Elevation,
     );
   }
   if (state.state === ElevationState.REVOKED) return nothing;
-  if (isFinal(state)) {
+  if (isFinal(state) && !isDraining(state, ruling.nowMs)) {
     const what = `there is nothing left to revoke: ${state.id} is ${whatBecameOf(state, ruling.nameOf)}`;
     return refuse("ALREADY_DECIDED", what, { metadata: about(state) });
   }
   const value = create(ElevationRevokedSchema, { cause: RevokeCause.REQUESTED });
   if (message.comment !== "") value.comment = ruling.seal(message.comment);
   return happens({ case: "elevationRevoked", value });
+}
+
+/** Whether streams may still go on under it, though its window is over. */
+export function isDraining({ state, streamExpiry, drain, windowEnd }: Elevation, nowMs: number): boolean {
+  if (state !== ElevationState.EXPIRED || streamExpiry !== StreamExpiry.DRAIN || windowEnd === undefined) return false;
+  return nowMs < timestampMs(windowEnd) + (drain === undefined ? 0 : durationMs(drain));
 }
 
 /** Whether the actor may take it away. */

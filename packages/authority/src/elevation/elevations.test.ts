@@ -297,6 +297,31 @@ test(
 );
 
 test(
+  "streams that drain after their window can be revoked, by id or with all of a principal's",
+  withAuthority(async (authority) => {
+    await authority.apply(POLICY.replace("    cooldown: 5m\n", "    cooldown: 5m\n    streams: { onExpiry: drain, for: 1m }\n"));
+    await using timer = new ElevationTimer({ log: authority.log, policies: authority.policies, clock: authority.clock });
+    const [rita, sam] = [await active(authority), await active(authority, "user:sam@test")];
+    const admin = authority.caller("user:admin@test");
+    const revoke = (requestId: string, target: { case: "id" | "principal"; value: string }) =>
+      authority.elevations.revoke(admin, create(ElevationServiceRevokeRequestSchema, { requestId, target }));
+    authority.clock.turn(10 * MINUTE + 59_000);
+    await timer.tick();
+    assert.equal((await authority.log.store.elevation(rita))?.state, ElevationState.EXPIRED);
+    const one = granted(await revoke("revoke-one", { case: "id", value: rita })).elevations;
+    assert.deepEqual(
+      one.map(({ id, state }) => [id, state]),
+      [[rita, ElevationState.REVOKED]],
+    );
+    const all = granted(await revoke("revoke-every", { case: "principal", value: "user:sam@test" })).elevations;
+    assert.deepEqual(
+      all.map(({ id, state }) => [id, state]),
+      [[sam, ElevationState.REVOKED]],
+    );
+  }),
+);
+
+test(
   "whoever may revoke none of what matches is told the missing right",
   withAuthority(async (authority) => {
     await active(authority);

@@ -1,13 +1,15 @@
-// Taking elevations away: one, or all live ones of a principal, an entitlement or a key, in one write. Those that the caller may not
+// Taking elevations away: one, or all of a principal, an entitlement or a key that are live or drain, in one write. Those that the caller may not
 // revoke are left alone. Never waits for guards.
 
 import { hasRole } from "@brevet/policy";
+import { REMEMBER_ENDED_MS } from "@brevet/protocol";
 import { type Elevation, type ElevationServiceRevokeRequest, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { LogEntrySchema } from "@brevet/protocol/brevet/v1/log";
 import { fromBinary } from "@bufbuild/protobuf";
 import type { LogTransaction } from "../log/log.ts";
 import type { ElevationQuery } from "../store/store.ts";
 import { type Answer, type Caller, notFound, readerOf } from "./caller.ts";
+import { isDraining } from "./close.ts";
 import { execute } from "./execute.ts";
 import type { PolicyOf } from "./policies.ts";
 import { invalid, refuse } from "./refusal.ts";
@@ -93,8 +95,7 @@ async function isAdmin(tx: LogTransaction, caller: Caller, audience: string, pol
 }
 
 async function targetsOf(tx: LogTransaction, { target, audience }: ElevationServiceRevokeRequest): Promise<Answer<Elevation[]>> {
-  const { PENDING, SCHEDULED, ACTIVE } = ElevationState;
-  const live: ElevationQuery = { states: [PENDING, SCHEDULED, ACTIVE], limit: MOST, ...(audience === "" ? {} : { audience }) };
+  const of: ElevationQuery = audience === "" ? {} : { audience };
   switch (target.case) {
     case "id": {
       const state = target.value.startsWith("elv_") ? await tx.elevation(target.value) : undefined;
@@ -102,17 +103,27 @@ async function targetsOf(tx: LogTransaction, { target, audience }: ElevationServ
     }
     case "principal": {
       const principal = await tx.principalByName(target.value);
-      return { ok: true, value: principal ? await tx.elevations({ ...live, requester: principal.id }) : [] };
+      return { ok: true, value: principal ? await revocable(tx, { ...of, requester: principal.id }) : [] };
     }
     case "entitlement":
       if (audience === "") return invalid("audience", "say whose entitlement it is");
-      return { ok: true, value: await tx.elevations({ ...live, entitlement: target.value }) };
+      return { ok: true, value: await revocable(tx, { ...of, entitlement: target.value }) };
     case "keyThumbprint":
       if (target.value.length !== 32) return invalid("key_thumbprint", "must be an RFC 7638 thumbprint, 32 bytes");
-      return { ok: true, value: await tx.elevations({ ...live, keyThumbprint: target.value }) };
+      return { ok: true, value: await revocable(tx, { ...of, keyThumbprint: target.value }) };
     default:
       return invalid("target", "say what to revoke: id, principal, entitlement or key_thumbprint");
   }
+}
+
+/** Live ones, and those whose streams still drain. */
+async function revocable(tx: LogTransaction, of: ElevationQuery): Promise<Elevation[]> {
+  const { PENDING, SCHEDULED, ACTIVE, EXPIRED } = ElevationState;
+  const live = await tx.elevations({ ...of, states: [PENDING, SCHEDULED, ACTIVE], limit: MOST });
+  // No drain is longer than ended elevations are remembered.
+  const openOrEndedSinceMs = tx.nowMs - REMEMBER_ENDED_MS;
+  const expired = await tx.elevations({ ...of, states: [EXPIRED], openOrEndedSinceMs, limit: MOST });
+  return [...live, ...expired.filter((state) => isDraining(state, tx.nowMs))];
 }
 
 /** What the first call with this id revoked, as it is now: its entries stand one behind the other. */

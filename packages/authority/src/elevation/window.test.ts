@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { LapseCause, StartCause } from "@brevet/protocol/brevet/v1/log";
 import { durationMs, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { METHOD, MINUTE, minutes, opened, PAYOUT, START, World } from "./testdata/world.ts";
+import { METHOD, MINUTE, minutes, opened, PAYOUT, POLICY, START, World } from "./testdata/world.ts";
 
 const REFUND = { method: METHOD, entitlement: "refund" } as const;
 
@@ -292,4 +292,22 @@ test("what the policy approves by itself takes nobody's vote, and counts no pers
   assert.equal(state.automatic, true);
   assert.equal(state.votes.length, 0);
   assert.equal(state.duration && durationMs(state.duration), 10 * MINUTE);
+});
+
+test("a window that is over can be revoked while its streams drain, and no longer", () => {
+  const drained = POLICY.replace("    cooldown: 5m\n", "    cooldown: 5m\n    streams: { onExpiry: drain, for: 1m }\n");
+  for (const [policy, afterMs, revoked] of [
+    [drained, 10 * MINUTE + 59_999, true],
+    [drained, 11 * MINUTE, false],
+    [POLICY, 10 * MINUTE, false],
+  ] as const) {
+    const world = new World(policy);
+    const id = opened(world.request("user:rita@test", REFUND));
+    world.waiting.add(id);
+    approve(world, id);
+    world.pass(afterMs);
+    const outcome = world.run("revoke", "user:admin@test", id);
+    assert.equal(outcome.ok, revoked, String(afterMs));
+    assert.equal(world.state(id).state, revoked ? ElevationState.REVOKED : ElevationState.EXPIRED);
+  }
 });

@@ -1,5 +1,6 @@
 // Lengths of time: none absurd, none contradicting another.
 // Never reads a clock.
+import { REMEMBER_ENDED_MS } from "@brevet/protocol";
 import type { EntitlementDocument, PolicyDocument } from "../document/document.ts";
 import { durationMs } from "../document/duration.ts";
 import type { Path, Report } from "../document/report.ts";
@@ -30,6 +31,13 @@ function checkEntitlement(at: Path, entry: EntitlementDocument, report: Report):
   within(extend?.max, [...at, "extend", "max"], report);
   within(entry.breakGlass?.reviewWithin, [...at, "breakGlass", "reviewWithin"], report);
   within(entry.streams?.for, [...at, "streams", "for"], report);
+  // Guards forget what ended by then.
+  if ((ms(entry.streams?.for) ?? 0) > REMEMBER_ENDED_MS)
+    report.error([...at, "streams", "for"], {
+      rule: "absurd-duration",
+      message: `${entry.streams?.for} is longer than 24h, and streams would outlive all that is known of their elevation`,
+      fix: "drain for less, or ask for a longer window",
+    });
   within(entry.cooldown, [...at, "cooldown"], report, 0);
   for (const [index, stage] of (entry.approval?.stages ?? []).entries())
     within(stage.escalate?.after, [...at, "approval", "stages", index, "escalate", "after"], report);

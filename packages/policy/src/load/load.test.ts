@@ -204,6 +204,7 @@ const faults: Readonly<Record<string, Fault>> = {
   "a length of 0": { change: [["default: 15m", "default: 0s"]], finding: "error absurd-duration", at: "0s," },
   "a negative length": { change: [["after: 10m", "after: -10m"]], finding: "error absurd-duration", at: "-10m" },
   "more than 30 days": { change: [["duration: { max: 30m }", "duration: { max: 31d }"]], finding: "error absurd-duration", at: "31d" },
+  "a drain that outlives what guards remember": { change: [["for: 30s", "for: 25h"]], finding: "error absurd-duration", at: "25h }" },
   "a drain time without draining": {
     change: [["onExpiry: drain", "onExpiry: terminate"]],
     finding: "warning drain-time-unused",
