@@ -6,7 +6,7 @@ import { Lane } from "./lane.ts";
 import { type CallMeans, type CallPort, HEALTH_CHECK, type IncomingCall, LAST_RESORT, NO_REQUEST, NOT_SERVING } from "./port.ts";
 import type { LiveStream } from "./stream.ts";
 
-export { type CallPort, type IncomingCall, LAST_RESORT } from "./port.ts";
+export type { CallPort, IncomingCall } from "./port.ts";
 
 /** `held`: not decided. `reading`: its first request has to be seen. `live`: let through. `over`: refused, or ended. */
 type Phase = "held" | "reading" | "live" | "over";
