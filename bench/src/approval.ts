@@ -67,7 +67,7 @@ async function park(
 ): Promise<Parked[]> {
   const bytes = (value: Buffer) => value;
   const parked: Promise<Parked>[] = [];
-  for (let who = 0; parked.length < count; who += 1) {
+  while (parked.length < count) {
     const principal = `user:caller-${newId("req").slice(4).toLowerCase()}@example.com`;
     const tokens = new Map<string, string>();
     for (const audience of ["brevet", AUDIENCE]) tokens.set(audience, await tokenOf(principal, audience, ["group:callers"]));
