@@ -42,13 +42,18 @@ const EARLY_MS = 100;
 const APART_MS = 10;
 const WINDOW_MS = 2000;
 
-/** What was permitted too late, refused too early, or answered with something else than `allowed`. Empty: every verdict was right. */
-export function wrongVerdicts(calls: readonly Refunded[], endMs: number, allowed: readonly string[] = []): string[] {
+/** What was permitted too late, refused more than `earlyMs` too early, or answered with something else than `allowed`. Empty: every verdict was right. */
+export function wrongVerdicts(
+  calls: readonly Refunded[],
+  endMs: number,
+  allowed: readonly string[] = [],
+  earlyMs: number = EARLY_MS,
+): string[] {
   return calls
     .filter(({ startedMs, endedMs, verdict }) => {
       if (allowed.includes(verdict)) return false;
       if (verdict === "permit") return startedMs >= endMs + APART_MS;
-      return verdict !== "ELEVATION_EXPIRED" || endedMs <= endMs - EARLY_MS;
+      return verdict !== "ELEVATION_EXPIRED" || endedMs <= endMs - earlyMs;
     })
     .map(({ startedMs, endedMs, verdict }) => `${startedMs - endMs} to ${endedMs - endMs} ms from the end: ${verdict}`);
 }

@@ -90,7 +90,8 @@ test("a guard whose monotonic clock goes wrong too permits nothing after the end
   const unsure = ["POLICY_STALE", "POLICY_UNAVAILABLE", "AUTHORITY_UNREACHABLE"];
   for (const [i, [what, happen]] of AHEAD.entries()) {
     const { calls, endMs } = await windowDuring(scene, `user:m${i}@acme.test`, () => happen(clock));
-    assert.deepEqual(wrongVerdicts(calls, endMs, unsure), [], `it ${what}`);
+    // It judges ends at now + error, and by an estimate that is surer than a second.
+    assert.deepEqual(wrongVerdicts(calls, endMs, unsure, 1000), [], `it ${what}`);
     const back = await keepCalling(keeper, ({ verdict }) => verdict === "permit");
     assert.deepEqual(
       back.slice(0, -1).filter(({ verdict }) => !unsure.includes(verdict)),
