@@ -1,10 +1,10 @@
 // One call through the proxy: held until the guard permits it, then relayed byte for byte, both ways, with the flow control of both ends.
 // Moves bytes and says statuses. What may pass is decided behind EnforcedCall; nothing here judges.
 import {
+  type ClientHttp2Stream,
   constants,
   type IncomingHttpHeaders,
   type IncomingHttpStatusHeader,
-  type OutgoingHttpHeaders,
   type ServerHttp2Stream,
 } from "node:http2";
 import { type Clock, type EncodedStatus, GrpcCode, type Timer } from "@brevet/protocol";
@@ -13,8 +13,9 @@ import type { Enforcement } from "../enforcement/enforcement.ts";
 import { traceIdOf } from "../enforcement/record.ts";
 import type { Caller } from "./listener.ts";
 import { MessageReader } from "./reader.ts";
+import { Reply } from "./reply.ts";
 import { namesSeen, type RequestHead } from "./request.ts";
-import { codeOf, passOn, plainStatus, resetStatus, statusTrailers, trailersOnly } from "./status.ts";
+import { codeOf, headersOn, plainStatus, resetStatus, trailersOn } from "./status.ts";
 import { timeoutOf } from "./timeout.ts";
 import type { Upstream, UpstreamCall } from "./upstream.ts";
 
@@ -44,20 +45,25 @@ export interface CallArrival {
 type ResponseHeaders = IncomingHttpHeaders & IncomingHttpStatusHeader;
 
 const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
-// The service's own `date` is passed on, or none.
-const RELAYED = { waitForTrailers: true, sendDate: false };
-const RELAYED_WHOLE = { endStream: true, sendDate: false };
 /** Of a request, kept until the service answers: to send it again where the service surely never saw it. */
 const REPLAY_BYTES = 64 << 10;
 const MAX_ATTEMPTS = 3;
-/** What a caller that reads nothing more is given to take the last bytes and the status of a call that was ended. */
-const LAST_WORDS_MS = 1000;
+const CALL = Symbol("call");
+
+/**
+ * A stream, and the call that it carries until it is closed. Node keeps streams for long after that, until a full collection; what
+ * hangs on them would be kept as long, and moved twice on the way there.
+ */
+interface Carrier {
+  [CALL]?: ProxiedCall | undefined;
+}
 
 /** See the head of this file. */
 export class ProxiedCall implements CallPort {
   readonly #means: CallMeans;
   readonly #arrival: CallArrival;
-  readonly #down: ServerHttp2Stream;
+  readonly #down: ServerHttp2Stream & Carrier;
+  readonly #reply: Reply;
   readonly #enforced: EnforcedCall | undefined;
   readonly #requestStream: boolean;
   readonly #responseStream: boolean;
@@ -72,12 +78,11 @@ export class ProxiedCall implements CallPort {
   /** Where the request has to be read, or both sides supervised, message by message. */
   #reader: MessageReader | undefined;
   #responses: MessageReader | undefined;
+  #answerIsGrpc = false;
   /** The one message of a call that sends one has passed. */
   #complete = false;
   #heldSinceMs: number | undefined;
   #timer: Timer | undefined;
-  /** To be sent once the response's bytes are out. */
-  #trailers: OutgoingHttpHeaders | undefined;
   #upTrailers: { readonly headers: IncomingHttpHeaders; readonly raw: readonly string[] } | undefined;
   #done = false;
 
@@ -86,15 +91,12 @@ export class ProxiedCall implements CallPort {
     this.#arrival = arrival;
     const { stream, head } = arrival;
     this.#down = stream;
-    stream.on("error", () => {});
-    stream.on(
-      "close",
-      this.#safely(() => this.#onDownClose()),
-    );
-    stream.on(
-      "trailers",
-      this.#safely(() => this.end(plainStatus(GrpcCode.INTERNAL, "a request has no trailers in gRPC"))),
-    );
+    this.#down[CALL] = this;
+    this.#reply = new Reply(stream, means.clock);
+    stream.on("error", ignore);
+    stream.on("close", ProxiedCall.#fromCaller.close);
+    stream.on("trailers", ProxiedCall.#fromCaller.trailers);
+    stream.on("wantTrailers", ProxiedCall.#fromCaller.wantTrailers);
     const kind = means.enforcement.methodKind(head.method);
     // Of a method that is not known it is not known either that one message is all: what needs to read it is refused then.
     this.#requestStream = kind !== "unary" && kind !== "server_streaming";
@@ -125,20 +127,15 @@ export class ProxiedCall implements CallPort {
   }
 
   answer(message: Uint8Array): boolean {
-    const down = this.#down;
     this.#done = true;
-    this.#respond({ ":status": 200, "content-type": "application/grpc+proto" });
-    const prefix = Buffer.alloc(5);
-    prefix.writeUInt32BE(message.length, 1);
-    down.write(Buffer.concat([prefix, message]));
-    this.#finish({ "grpc-status": "0" });
+    this.#reply.message(message);
     return true;
   }
 
   refuse(status: EncodedStatus): void {
     if (this.#done || this.#down.destroyed || this.#down.closed) return;
     // A caller that sees no headers may take it that the service never had the call, and try again by itself.
-    if (this.#permitted && !this.#down.headersSent) this.#respond({ ":status": 200, "content-type": "application/grpc+proto" });
+    if (this.#permitted && !this.#reply.begun) this.#reply.begin();
     this.#stop(status);
   }
 
@@ -151,15 +148,7 @@ export class ProxiedCall implements CallPort {
     this.#reader?.stop();
     this.#responses?.stop();
     this.#replay = undefined;
-    const down = this.#down;
-    if (down.destroyed || down.closed) return;
-    if (!down.headersSent) {
-      down.respond(trailersOnly(status), { endStream: true });
-      return this.#letGo();
-    }
-    this.#finish(statusTrailers(status));
-    // Bytes that the caller does not take stand before the status: it gets a moment, and then a plain end.
-    if (down.writableLength > 0) this.#timer = this.#means.clock.after(LAST_WORDS_MS, () => down.close(NGHTTP2_CANCEL));
+    this.#reply.status(status);
   }
 
   /** Ends a call that broke, by no decision of the guard. */
@@ -210,7 +199,7 @@ export class ProxiedCall implements CallPort {
   #connect(): void {
     const { head, sensitive } = this.#arrival;
     this.#attempts += 1;
-    const headers = [...head.forward];
+    const headers = head.forward;
     if (head.timeoutMs !== undefined && this.#heldSinceMs !== undefined) {
       const leftMs = head.timeoutMs - (this.#means.clock.monotonicMs() - this.#heldSinceMs);
       headers[head.timeoutAt] = timeoutOf(leftMs);
@@ -218,27 +207,12 @@ export class ProxiedCall implements CallPort {
     const opened = this.#means.upstream.open(headers, sensitive);
     if (typeof opened === "string") return this.end(unreachable(opened));
     this.#up = opened;
-    const { stream } = opened;
-    const mine = <A extends unknown[]>(handle: (...args: A) => void) =>
-      this.#safely((...args: A) => {
-        if (this.#up === opened && !this.#done) handle(...args);
-      });
-    stream.on(
-      "drain",
-      mine(() => this.#paceRequest()),
-    );
-    stream.on(
-      "response",
-      mine((headers, flags, raw) => this.#onResponse(stream, headers, flags, raw)),
-    );
-    stream.on(
-      "trailers",
-      mine((headers, _flags, raw) => (this.#upTrailers = { headers, raw })),
-    );
-    stream.once(
-      "close",
-      this.#safely(() => this.#onUpClose(opened)),
-    );
+    const stream: ClientHttp2Stream & Carrier = opened.stream;
+    stream[CALL] = this;
+    stream.on("drain", ProxiedCall.#fromService.drain);
+    stream.on("response", ProxiedCall.#fromService.response);
+    stream.on("trailers", ProxiedCall.#fromService.trailers);
+    stream.on("close", ProxiedCall.#fromService.close);
     for (const chunk of this.#replay ?? []) stream.write(chunk);
     if (this.#requestEnded) stream.end();
   }
@@ -248,16 +222,10 @@ export class ProxiedCall implements CallPort {
     if (this.#pumping) return;
     this.#pumping = true;
     const down = this.#down;
-    down.on(
-      "data",
-      this.#safely((chunk: Buffer) => this.#onData(chunk)),
-    );
+    down.on("data", ProxiedCall.#fromCaller.data);
     // Of a call without a message the end is past as soon as it came: nothing waits to be read then.
     if (down.readableEnded) return this.#onEnd();
-    down.on(
-      "end",
-      this.#safely(() => this.#onEnd()),
-    );
+    down.on("end", ProxiedCall.#fromCaller.end);
   }
 
   #onData(chunk: Buffer): void {
@@ -327,123 +295,105 @@ export class ProxiedCall implements CallPort {
     this.#up?.stream.end();
   }
 
-  #onResponse(up: UpstreamCall["stream"], headers: ResponseHeaders, flags: number, raw: readonly string[]): void {
-    const down = this.#down;
+  #onResponse(headers: ResponseHeaders, flags: number, raw: readonly string[]): void {
+    const reply = this.#reply;
+    const up = this.#up?.stream;
     this.#replay = undefined;
-    if (down.destroyed || down.closed) return;
+    if (up === undefined || reply.gone) return;
     if ((flags & NGHTTP2_FLAG_END_STREAM) !== 0) {
       this.#done = true;
       this.#enforced?.ended(codeOf(headers["grpc-status"]));
-      down.respond(passOn(raw, this.#enforced?.windowEnds), RELAYED_WHOLE);
-      this.#letGoOfUpstream();
-      this.#letGo();
-      return;
+      reply.whole(trailersOn(raw, this.#enforced?.windowEnds));
+      return this.#letGoOfUpstream();
     }
-    this.#respond(passOn(raw));
-    const pace = (): void => {
-      if (this.#responses?.busy === true || down.writableNeedDrain) up.pause();
-      else up.resume();
-    };
-    down.on("drain", pace);
-    const write = (chunk: Buffer): void => {
-      if (!this.#done && !down.write(chunk)) up.pause();
-    };
-    const ended = this.#safely(() => this.#onUpEnd(headers));
-    if (!this.#supervised || !isGrpc(headers)) {
-      up.on("data", write);
-      up.on("end", ended);
-      return;
-    }
-    const responses = new MessageReader({
+    reply.begin(headersOn(raw));
+    this.#down.on("drain", ProxiedCall.#fromCaller.drain);
+    this.#answerIsGrpc = isGrpc(headers);
+    if (this.#supervised && this.#answerIsGrpc) this.#responses = this.#responseReader();
+    up.on("data", ProxiedCall.#fromService.data);
+    up.on("end", ProxiedCall.#fromService.end);
+  }
+
+  #responseReader(): MessageReader {
+    const responses: MessageReader = new MessageReader({
       encoding: "identity",
       maxBytes: this.#means.maxMessageBytes,
       reads: () => false,
-      message: this.#safely((_bytes, frame) =>
+      message: (_bytes, frame) =>
         this.#enforced?.response(() => {
-          write(frame);
+          this.#answerOn(frame);
           responses.next();
         }),
-      ),
-      more: write,
-      ended,
-      broken: this.#safely((status) => this.end(status)),
-      paced: pace,
+      more: (chunk) => this.#answerOn(chunk),
+      ended: () => this.#onUpEnd(),
+      broken: (status) => this.end(status),
+      paced: () => this.#paceResponse(),
     });
-    this.#responses = responses;
-    up.on(
-      "data",
-      this.#safely((chunk: Buffer) => responses.push(chunk)),
-    );
-    up.on(
-      "end",
-      this.#safely(() => responses.end()),
-    );
+    return responses;
   }
 
-  #respond(headers: OutgoingHttpHeaders): void {
-    this.#down.respond(headers, RELAYED);
-    this.#down.on(
-      "wantTrailers",
-      this.#safely(() => this.#sendTrailers()),
-    );
+  #onAnswer(chunk: Buffer): void {
+    if (this.#responses === undefined) this.#answerOn(chunk);
+    else this.#responses.push(chunk);
+  }
+
+  #onAnswerEnd(): void {
+    if (this.#responses === undefined) this.#onUpEnd();
+    else this.#responses.end();
+  }
+
+  #answerOn(chunk: Buffer): void {
+    if (!this.#done && !this.#reply.write(chunk)) this.#up?.stream.pause();
+  }
+
+  /** The service sends on while no message of it waits for the guard, and the caller takes what came. */
+  #paceResponse(): void {
+    if (this.#responses?.busy === true || this.#reply.full) this.#up?.stream.pause();
+    else this.#up?.stream.resume();
   }
 
   /** All bytes of the response have been handed on. */
-  #onUpEnd(response: ResponseHeaders): void {
+  #onUpEnd(): void {
     const trailers = this.#upTrailers;
     // Without trailers it is not the end of a gRPC call, but what is told of it once the stream is closed.
-    if (this.#done || (trailers === undefined && isGrpc(response))) return;
+    if (this.#done || (trailers === undefined && this.#answerIsGrpc)) return;
     this.#done = true;
     this.#enforced?.ended(codeOf(trailers?.headers["grpc-status"]));
-    this.#finish(trailers === undefined ? {} : passOn(trailers.raw, this.#enforced?.windowEnds));
+    this.#reply.finish(trailers === undefined ? {} : trailersOn(trailers.raw, this.#enforced?.windowEnds));
     this.#letGoOfUpstream();
   }
 
-  #onUpClose(up: UpstreamCall): void {
-    up.connection.release();
-    if (this.#done || this.#up !== up) return;
-    const { stream, connection } = up;
+  #sendTrailers(): void {
+    this.#timer?.cancel();
+    this.#reply.sendTrailers();
+  }
+
+  #onUpClose(): void {
+    const up = this.#up;
+    if (up === undefined) return;
+    const { stream, connection }: { stream: UpstreamCall["stream"] & Carrier; connection: UpstreamCall["connection"] } = up;
+    stream[CALL] = undefined;
+    connection.release();
+    if (this.#done) return;
     const { rstCode } = stream;
     const unseen = rstCode === NGHTTP2_REFUSED_STREAM || connection.unseen(stream.id);
-    if (unseen && !this.#down.headersSent && this.#replay !== undefined && this.#attempts < MAX_ATTEMPTS) return this.#connect();
+    if (unseen && !this.#reply.begun && this.#replay !== undefined && this.#attempts < MAX_ATTEMPTS) return this.#connect();
     if (connection.problem !== undefined) return this.end(unreachable(connection.problem));
     if (rstCode === NGHTTP2_NO_ERROR) return this.end(plainStatus(GrpcCode.INTERNAL, "the service ended the call without a status"));
     this.end(resetStatus(rstCode ?? 0));
   }
 
   #onDownClose(): void {
+    this.#down[CALL] = undefined;
     this.#arrival.caller.release();
     this.#timer?.cancel();
+    this.#reply.closed();
     this.#reader?.stop();
     this.#means.onClose(this);
     if (this.#done) return;
     this.#done = true;
     this.#up?.stream.close(NGHTTP2_CANCEL);
     this.#enforced?.ended(GrpcCode.CANCELLED);
-  }
-
-  /** The response is over: these after what is still on its way to the caller. */
-  #finish(trailers: OutgoingHttpHeaders): void {
-    this.#trailers = trailers;
-    this.#down.resume();
-    this.#down.end();
-  }
-
-  #sendTrailers(): void {
-    const down = this.#down;
-    this.#timer?.cancel();
-    down.sendTrailers(this.#trailers ?? {});
-    this.#letGo();
-  }
-
-  /** The caller has its status. Whatever of its request still arrives is swallowed, and a stream that it leaves open is closed. */
-  #letGo(): void {
-    const down = this.#down;
-    down.resume();
-    // Trailers go out in the next turn of the loop; by then the caller's own end has mostly come.
-    setImmediate(() => {
-      if (!down.readableEnded && !down.closed) down.close(NGHTTP2_NO_ERROR);
-    });
   }
 
   /** The service has said all, and is told that it need not wait for more. */
@@ -459,10 +409,10 @@ export class ProxiedCall implements CallPort {
     } catch {
       // Not even that: the call ends without words.
     }
-    if (!this.#done || !this.#down.headersSent) this.#down.destroy();
+    if (!this.#done || !this.#reply.begun) this.#down.destroy();
   }
 
-  /** What is thrown in a listener is this call's end, and nobody else's. */
+  /** What is thrown in a callback is this call's end, and nobody else's. */
   #safely<A extends unknown[]>(handle: (...args: A) => void): (...args: A) => void {
     return (...args) => {
       try {
@@ -472,7 +422,48 @@ export class ProxiedCall implements CallPort {
       }
     };
   }
+
+  /** A listener for all calls: it finds the call on its stream. What is thrown in it is that call's end, and nobody else's. */
+  static #listener<A, B, C>(handle: (call: ProxiedCall, a: A, b: B, c: C) => void): (this: Carrier, a: A, b: B, c: C) => void {
+    return function (this: Carrier, a, b, c) {
+      const call = this[CALL];
+      if (call === undefined) return;
+      try {
+        handle(call, a, b, c);
+      } catch (error) {
+        call.#fault(error);
+      }
+    };
+  }
+
+  static readonly #fromCaller = {
+    data: ProxiedCall.#listener((call, chunk: Buffer) => call.#onData(chunk)),
+    end: ProxiedCall.#listener((call) => call.#onEnd()),
+    drain: ProxiedCall.#listener((call) => call.#paceResponse()),
+    wantTrailers: ProxiedCall.#listener((call) => call.#sendTrailers()),
+    trailers: ProxiedCall.#listener((call) => call.end(plainStatus(GrpcCode.INTERNAL, "a request has no trailers in gRPC"))),
+    close: ProxiedCall.#listener((call) => call.#onDownClose()),
+  };
+
+  static readonly #fromService = {
+    drain: ProxiedCall.#listener((call) => {
+      if (!call.#done) call.#paceRequest();
+    }),
+    response: ProxiedCall.#listener((call, headers: ResponseHeaders, flags: number, raw: readonly string[]) => {
+      if (!call.#done) call.#onResponse(headers, flags, raw);
+    }),
+    data: ProxiedCall.#listener((call, chunk: Buffer) => {
+      if (!call.#done) call.#onAnswer(chunk);
+    }),
+    trailers: ProxiedCall.#listener((call, headers: IncomingHttpHeaders, _flags: number, raw: readonly string[]) => {
+      call.#upTrailers = { headers, raw };
+    }),
+    end: ProxiedCall.#listener((call) => call.#onAnswerEnd()),
+    close: ProxiedCall.#listener((call) => call.#onUpClose()),
+  };
 }
+
+function ignore(): void {}
 
 function unreachable(problem: string): EncodedStatus {
   return plainStatus(GrpcCode.UNAVAILABLE, `the service behind the guard is not reached (${problem})`);

@@ -33,8 +33,16 @@ export function trailersOnly(status: EncodedStatus): OutgoingHttpHeaders {
   return { ":status": 200, "content-type": "application/grpc+proto", ...encodings, ...statusTrailers(status) };
 }
 
-/** Headers or trailers of an upstream for the caller: all but `brevet-*`, which a guard alone may say. */
-export function passOn(raw: readonly string[], windowEnds?: string): OutgoingHttpHeaders {
+/** Headers of an upstream for the caller, names and values in turn: all but `brevet-*`, which a guard alone may say. */
+export function headersOn(raw: readonly string[]): readonly string[] {
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i]?.startsWith(BREVET_HEADER_PREFIX)) return raw.filter((_, j) => !raw[j - (j % 2)]?.startsWith(BREVET_HEADER_PREFIX));
+  }
+  return raw;
+}
+
+/** Trailers of an upstream, or the headers of a response that is nothing else, for the caller: likewise. */
+export function trailersOn(raw: readonly string[], windowEnds?: string): OutgoingHttpHeaders {
   const headers: OutgoingHttpHeaders = {};
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? "";
