@@ -45,8 +45,8 @@ export interface ListenerOptions {
   /** A connection without a call for so long is closed. */
   readonly idleMs: number;
   readonly clock: Clock;
-  /** A call began. The raw headers are names and values in turn. */
-  readonly onCall: (caller: Caller, stream: ServerHttp2Stream, raw: readonly string[], sensitive: unknown) => void;
+  /** A call began. The raw headers are names and values in turn; `sensitive`: names of those that are never to be indexed. */
+  readonly onCall: (caller: Caller, stream: ServerHttp2Stream, raw: readonly string[], sensitive: readonly string[]) => void;
 }
 
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,6 +55,7 @@ const KEEPALIVE_MS = 30_000;
 const STREAM_WINDOW_BYTES = 1 << 18;
 const WINDOW_BYTES = 4 << 20;
 const MEMORY_MB = 256;
+const NONE: readonly string[] = [];
 const NOT_HTTP2 = "This is a gRPC proxy: it speaks HTTP/2 only.\n";
 
 /** Accepts callers until closed. */
@@ -185,7 +186,8 @@ export class Listener {
     };
     session.on("stream", (stream, headers, _flags, raw) => {
       calls += 1;
-      onCall(caller, stream, raw, Reflect.get(headers, sensitiveHeaders));
+      const sensitive: unknown = Reflect.get(headers, sensitiveHeaders);
+      onCall(caller, stream, raw, Array.isArray(sensitive) ? sensitive : NONE);
     });
     session.setTimeout(idleMs, () => {
       if (calls === 0) session.close();

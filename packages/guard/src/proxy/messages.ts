@@ -19,6 +19,21 @@ export interface BadMessage {
 
 const PREFIX_BYTES = 5;
 
+/** Cuts the payload out only where it is asked for: most messages pass as they came. */
+class Frame implements WireMessage {
+  readonly frame: Buffer;
+  readonly compressed: boolean;
+
+  constructor(frame: Buffer, compressed: boolean) {
+    this.frame = frame;
+    this.compressed = compressed;
+  }
+
+  get payload(): Buffer {
+    return this.frame.subarray(PREFIX_BYTES);
+  }
+}
+
 /** Takes chunks, gives messages one at a time. */
 export class MessageSplitter {
   readonly #maxBytes: number;
@@ -51,7 +66,7 @@ export class MessageSplitter {
     if (bytes > this.#maxBytes) return { problem: "too large", bytes };
     if (this.#held < PREFIX_BYTES + bytes) return undefined;
     const frame = this.#take(PREFIX_BYTES + bytes);
-    return { frame, compressed: flag === 1, payload: frame.subarray(PREFIX_BYTES) };
+    return new Frame(frame, flag === 1);
   }
 
   /** The five bytes before a message that is too large to be taken as a whole. */
@@ -61,7 +76,7 @@ export class MessageSplitter {
 
   /** What has come of the next so many bytes, as far as it is in one chunk; undefined: nothing. */
   some(bytes: number): Buffer | undefined {
-    const [first] = this.#chunks;
+    const first = this.#chunks[0];
     return first === undefined ? undefined : this.#take(Math.min(bytes, first.length));
   }
 
@@ -75,7 +90,7 @@ export class MessageSplitter {
 
   /** The first chunk, made to hold so many bytes at least. Joins no more than that needs: a message may come in a thousand chunks. */
   #front(bytes: number): Buffer {
-    let [first = Buffer.alloc(0)] = this.#chunks;
+    let first = this.#chunks[0] ?? Buffer.alloc(0);
     while (first.length < bytes && this.#chunks.length > 1) {
       first = Buffer.concat(this.#chunks.splice(0, 2));
       this.#chunks.unshift(first);
@@ -84,7 +99,7 @@ export class MessageSplitter {
   }
 
   #take(bytes: number): Buffer {
-    const [first] = this.#chunks;
+    const first = this.#chunks[0];
     this.#held -= bytes;
     if (first !== undefined && first.length > bytes) {
       this.#chunks[0] = first.subarray(bytes);

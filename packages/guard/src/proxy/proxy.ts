@@ -202,12 +202,11 @@ class RunningProxy implements Proxy {
     await this.#enforcement.close();
   }
 
-  #onCall(caller: Caller, stream: ServerHttp2Stream, raw: readonly string[], sensitive: unknown): void {
+  #onCall(caller: Caller, stream: ServerHttp2Stream, raw: readonly string[], sensitive: readonly string[]): void {
     try {
       const head = readRequest(raw, { scheme: this.#upstream.scheme, maxHeaderBytes: this.#limits.maxHeaderBytes });
       if ("kind" in head) return refuseUnreadable(caller, stream, head);
-      const names = Array.isArray(sensitive) ? sensitive.filter((name) => typeof name === "string") : [];
-      this.#calls.add(new ProxiedCall(this.#means, { caller, stream, head, raw, sensitive: names }));
+      this.#calls.add(new ProxiedCall(this.#means, { caller, stream, head, raw, sensitive }));
     } catch (error) {
       this.#enforcement.faulty(error);
       stream.on("error", () => {});

@@ -49,9 +49,19 @@ const NONE: readonly string[] = [];
 /** Reads raw headers, names and values in turn, as `stream` events of node:http2 carry them. */
 export function readRequest(raw: readonly string[], { scheme, maxHeaderBytes }: ReadOptions): RequestHead | Unreadable {
   const forward: string[] = [];
-  let [httpMethod, path, contentType, encoding, timeout] = ["", "", "", "identity", ""];
-  let [types, encodings, timeouts, timeoutAt, bytes] = [0, 0, 0, -1, 0];
-  let [authorization, grants, traceparent] = [NONE, NONE, NONE];
+  let httpMethod = "";
+  let path = "";
+  let contentType = "";
+  let types = 0;
+  let encoding = "identity";
+  let encodings = 0;
+  let timeout = "";
+  let timeouts = 0;
+  let timeoutAt = -1;
+  let bytes = 0;
+  let authorization = NONE;
+  let grants = NONE;
+  let traceparent = NONE;
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? "";
     let value = raw[i + 1] ?? "";

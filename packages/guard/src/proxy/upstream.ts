@@ -157,6 +157,10 @@ class Connection implements UpstreamConnection {
   #lastSeen = Infinity;
   #retired = false;
   #problem: string | undefined;
+  /** One for all calls: it knows nothing of them. */
+  readonly #onStreamError = (error: NodeJS.ErrnoException): void => {
+    if (this.#session.destroyed) this.#problem ??= error.code ?? error.message;
+  };
   calls = 0;
 
   constructor(options: UpstreamOptions, hooks: Hooks) {
@@ -218,9 +222,7 @@ class Connection implements UpstreamConnection {
     const stream = this.#session.request(raw, { endStream: false });
     this.calls += 1;
     // A connection that breaks tells its streams first.
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (this.#session.destroyed) this.#problem ??= error.code ?? error.message;
-    });
+    stream.on("error", this.#onStreamError);
     if ((stream.id ?? 0) > LAST_STREAM_ID) {
       this.#retired = true;
       this.#session.close();
@@ -264,5 +266,5 @@ function socketTo({ address, tls }: UpstreamOptions): Socket {
 
 /** Headers that a caller wanted never to be indexed stay so (RFC 7541, 7.1.3). */
 function withSensitive(headers: string[], names: readonly string[]): string[] {
-  return Object.assign(headers, { [sensitiveHeaders]: [...names] });
+  return Object.assign(headers, { [sensitiveHeaders]: names });
 }
