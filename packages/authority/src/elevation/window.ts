@@ -96,6 +96,13 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
     const maxSeconds = `${never ? 0 : Math.max(0, lastMs - endMs) / 1000}`;
     return refuse("DURATION_TOO_LONG", message, { metadata: { ...about(state), maxSeconds } });
   }
+  const lengthMs = endMs + by.value - timestampMs(state.windowStart);
+  const narrowed = Math.min(...state.votes.map((vote) => (vote.narrowedDuration ? durationMs(vote.narrowedDuration) : Infinity)));
+  if (lengthMs > narrowed && entitlement.extend.approval === "none") {
+    const maxSeconds = `${Math.max(0, timestampMs(state.windowStart) + narrowed - endMs) / 1000}`;
+    const message = `an approver shortened it to ${span(narrowed)}, and ${state.entitlement} is extended without votes; ask for a new elevation`;
+    return refuse("DURATION_TOO_LONG", message, { metadata: { ...about(state), maxSeconds } });
+  }
   const outside = outsideSchedule(entitlement, { atMs: ruling.nowMs, nowMs: ruling.nowMs, metadata: about(state) });
   if (outside) return { ok: false, denial: outside };
   const windowEnd = timestampFromMs(endMs + by.value);
@@ -103,8 +110,9 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
   const asked = create(ExtensionRequestedSchema, { windowEnd });
   if (message.reason !== "") asked.reason = ruling.seal(message.reason);
   const events: Event[] = [{ case: "extensionRequested", value: asked }];
-  const automatic = entitlement.extend.approval === "none" || entitlement.automatic?.evaluate({ principal: actor.facts }) === "true";
-  if (automatic) {
+  // What an approver shortened, the rule alone does not lengthen.
+  const automatic = lengthMs <= narrowed && entitlement.automatic?.evaluate({ principal: actor.facts }) === "true";
+  if (automatic || entitlement.extend.approval === "none") {
     events.push({ case: "elevationExtended", value: create(ElevationExtendedSchema, { windowEnd }) });
     return happens(...events);
   }

@@ -14,6 +14,8 @@ export interface Modelled {
   readonly startAt: number | undefined;
   phase: Phase;
   length: number;
+  /** The shortest that an approver allowed, where one allowed less. */
+  narrowed: number | undefined;
   pendingUntil: number;
   startBy: number;
   start: number;
@@ -91,6 +93,7 @@ export class Model {
       startAt,
       phase: "PENDING",
       length,
+      narrowed: undefined,
       pendingUntil: this.now + PENDING,
       startBy: 0,
       start: 0,
@@ -123,7 +126,7 @@ export class Model {
       return true;
     }
     if (narrow !== undefined && (one.extension !== undefined || narrow > one.length)) return false;
-    one.length = Math.min(one.length, narrow ?? one.length);
+    if (narrow !== undefined && narrow < one.length) one.length = one.narrowed = narrow;
     one.ballots.push({ who, stage });
     if (this.openStage(one) !== stage) one.opened = this.now;
     if (one.ballots.length < stages.reduce((sum, rule) => sum + rule.quorum, 0)) return true;
@@ -172,10 +175,12 @@ export class Model {
     const one = this.#at(index);
     const { extend } = ENTITLEMENTS[one.entitlement];
     if (who !== one.requester || one.phase !== "ACTIVE" || extend === undefined || one.end + by > one.start + extend.max) return false;
+    const voteless = one.narrowed === undefined || one.end + by <= one.start + one.narrowed;
+    if (extend.approval === "none" && !voteless) return false;
     if (one.extension === one.end + by) return true;
     one.ballots = [];
     one.opened = this.now;
-    if (extend.approval === "none" || AUTOMATIC.includes(who)) {
+    if (voteless && (extend.approval === "none" || AUTOMATIC.includes(who))) {
       one.end += by;
       one.extension = undefined;
     } else {
