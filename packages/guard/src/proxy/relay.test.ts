@@ -1,6 +1,7 @@
 // What passes through, unchanged.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { sensitiveHeaders } from "node:http2";
 import { test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { Metadata, status } from "@grpc/grpc-js";
@@ -117,6 +118,25 @@ test("on the wire nothing is added, dropped, joined or recoded, either way", asy
     "x-bin": "AA, BB==",
   });
   assert.deepEqual(answer.body, framed(Buffer.from("answer")));
+  session.close();
+});
+
+test("a header that the caller wants never to be indexed stays so, and only that one", async () => {
+  let sensitive: unknown;
+  await using service = await rawService((stream, headers) => {
+    sensitive = Reflect.get(headers, sensitiveHeaders);
+    stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "0" }, { endStream: true });
+    stream.resume();
+  });
+  await using at = await relay({ proxy: { upstream: `127.0.0.1:${service.port}` } });
+  const session = rawConnect(at.proxy.port);
+  const headers = [...rawHeaders(pathOf("GetEntry"), "authorization", await at.as(), "x-secret", "s", "x-open", "o")];
+  const stream = session.request(Object.assign(headers, { [sensitiveHeaders]: ["x-secret"] }), { endStream: false });
+  stream.end(framed(Buffer.from("x")));
+  stream.resume();
+  await once(stream, "close");
+  // HTTP/2 libraries never index `authorization`, asked or not.
+  assert.deepEqual(Array.isArray(sensitive) && sensitive.filter((name) => name !== "authorization"), ["x-secret"]);
   session.close();
 });
 

@@ -266,5 +266,6 @@ function socketTo({ address, tls }: UpstreamOptions): Socket {
 
 /** Headers that a caller wanted never to be indexed stay so (RFC 7541, 7.1.3). */
 function withSensitive(headers: string[], names: readonly string[]): string[] {
-  return Object.assign(headers, { [sensitiveHeaders]: names });
+  Reflect.set(headers, sensitiveHeaders, names);
+  return headers;
 }
