@@ -1,7 +1,9 @@
 // Who may vote on an elevation, and whether enough people can. Judged under the current policy; the quorum is the frozen one.
 // Never counts a person twice, never the requester or the person on whose behalf it was asked.
 import { type CompiledPolicy, type Entitlement, knownApprovers, matchesAny, type PrincipalFacts } from "@brevet/policy";
-import { type Elevation, ElevationState, type Vote, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+import { type Elevation, ElevationState, type Principal, type Vote, VoteKind } from "@brevet/protocol/brevet/v1/elevation";
+import { about, type Refusal, refuse } from "./refusal.ts";
+import type { Ruling } from "./rule.ts";
 
 /** Names of people and groups who may vote in a stage, with those it was escalated to. Empty: nobody. */
 export function stageSelectors(entitlement: Entitlement | undefined, state: Elevation, stage: number): readonly string[] {
@@ -46,9 +48,34 @@ export function isOwn(state: Elevation, id: string): boolean {
   return id !== "" && (state.requester?.id === id || state.initiator?.id === id);
 }
 
-/** Whether it is a person. Programs count for nobody, whatever groups claims give them: one person may run any number. */
-export function isPerson({ kind }: PrincipalFacts): boolean {
-  return kind === "user";
+/**
+ * Who may decide nothing about this elevation, neither vote on it nor review it, whatever groups and roles they have; undefined for others.
+ * Who asked, on whose behalf it was asked, and what runs for either. Programs: one person may run any number. Who runs for somebody else.
+ */
+export function mayNotDecide(
+  verb: "vote on" | "review",
+  state: Elevation,
+  { actor, nameOf }: Pick<Ruling, "actor" | "nameOf">,
+): Refusal | undefined {
+  const { name, initiator: person, kind } = actor.facts;
+  const metadata = { ...about(state), principal: name };
+  const no = `${name} may not ${verb} ${state.id}`;
+  const nameIn = (principal: Principal | undefined) => principal && (nameOf(principal.id) ?? principal.id);
+  const forOwn = person !== undefined && (person === nameIn(state.requester) || person === nameIn(state.initiator));
+  const own = isOwn(state, actor.id);
+  if (own || forOwn) {
+    const asked = state.requester?.id === actor.id;
+    const how = asked ? "asked for it" : own ? "started the run that asked for it" : `runs for ${person}, who asked for it`;
+    return refuse("SELF_APPROVAL", `${no}: ${name} ${how}`, { metadata }).denial;
+  }
+  if (kind !== "user") {
+    const whose = person === undefined ? "" : ` that runs for ${person}`;
+    const people = verb === "review" ? "only people review" : "only people vote";
+    return refuse("NOT_AN_APPROVER", `${no}: ${people}, and this is a program${whose}`, { metadata }).denial;
+  }
+  if (person === undefined) return undefined;
+  return refuse("NOT_AN_APPROVER", `${no}: ${name} runs for ${person}; people decide as themselves, so that each counts once`, { metadata })
+    .denial;
 }
 
 /** Whether the elevation waits for votes: as a whole, or for an extension. */

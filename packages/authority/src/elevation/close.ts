@@ -19,7 +19,7 @@ import {
 } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { isNotified, isOwn, isPerson, mayVoteInSomeStage } from "./approvers.ts";
+import { isNotified, mayNotDecide, mayVoteInSomeStage } from "./approvers.ts";
 import { isFinal } from "./evolve.ts";
 import { about, invalid, iso, refuse, whatBecameOf } from "./refusal.ts";
 import { happens, nothing, type Ruling, type Verdict } from "./rule.ts";
@@ -86,15 +86,8 @@ export function review(message: ElevationServiceReviewRequest, state: Elevation,
   const metadata = { ...about(state), principal: actor.facts.name };
   const comment = text("comment", message.comment);
   if (!comment.ok) return comment;
-  if (isOwn(state, actor.id)) {
-    return refuse("SELF_APPROVAL", `${actor.facts.name} may not review ${state.id}: it was asked for by, or for, ${actor.facts.name}`, {
-      metadata,
-    });
-  }
-  if (!isPerson(actor.facts)) {
-    const message = `${actor.facts.name} may not review ${state.id}: only people review, and this is a program`;
-    return refuse("NOT_AN_APPROVER", message, { metadata });
-  }
+  const barred = mayNotDecide("review", state, ruling);
+  if (barred) return { ok: false, denial: barred };
   const voter = mayVoteInSomeStage(entitlement, state, actor.facts);
   if (!hasRole(policy, "admin", actor.facts) && !voter && !isNotified(entitlement, state, actor.facts)) {
     const told = entitlement?.breakGlass?.notify.join(", ") ?? "";

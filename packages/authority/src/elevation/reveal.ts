@@ -11,7 +11,7 @@ import {
 } from "@brevet/protocol/brevet/v1/elevation";
 import { clone } from "@bufbuild/protobuf";
 import type { View } from "../store/store.ts";
-import { countingVotes, isNotified, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
+import { countingVotes, isNotified, isOpenForVotes, isOwn, mayNotDecide, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
 
 /** Who reads: the log's id, "" for somebody whom it never saw act, and what the elevation's audience knows. */
 export interface Reader {
@@ -35,8 +35,8 @@ export function mayRead(state: Elevation, reader: Reader, policy: CompiledPolicy
 
 /** Whether the reader may vote on it now. */
 export function mayDecide(state: Elevation, reader: Reader, policy: CompiledPolicy | undefined): boolean {
-  if (policy === undefined || !isOpenForVotes(state) || isOwn(state, reader.id)) return false;
-  if (!isPerson(reader.facts) || reader.facts.initiator !== undefined) return false;
+  if (policy === undefined || !isOpenForVotes(state)) return false;
+  if (mayNotDecide("vote on", state, { actor: reader, nameOf: () => undefined })) return false;
   if (reader.id !== "" && countingVotes(state).some((vote) => vote.voter?.id === reader.id)) return false;
   return matchesAny(stageSelectors(policy.entitlement(state.entitlement), state, state.stage), reader.facts);
 }

@@ -17,7 +17,7 @@ import {
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs, type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Event } from "../log/draft.ts";
-import { countingVotes, isOpenForVotes, isOwn, isPerson, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
+import { countingVotes, isOpenForVotes, mayNotDecide, mayVoteInSomeStage, stageSelectors } from "./approvers.ts";
 import { about, invalid, iso, type Refusal, refuse, span, whatBecameOf } from "./refusal.ts";
 import { happens, type Ruling, type Verdict } from "./rule.ts";
 import { neverStarts, outsideSchedule } from "./schedule.ts";
@@ -115,25 +115,10 @@ function completes(state: Elevation): boolean {
 
 /** Why this person's vote does not count; undefined if it does. Rights first, then the state, then earlier votes. */
 function mayNotVote(state: Elevation, ruling: Ruling): Refusal | undefined {
+  const barred = mayNotDecide("vote on", state, ruling);
+  if (barred) return barred;
   const { actor, entitlement, nameOf } = ruling;
   const metadata = { ...about(state), principal: actor.facts.name };
-  const requester = nameOf(state.requester?.id ?? "") ?? state.requester?.id ?? "";
-  const initiator = state.initiator && (nameOf(state.initiator.id) ?? state.initiator.id);
-  const person = actor.facts.initiator;
-  if (isOwn(state, actor.id) || (person !== undefined && (person === requester || person === initiator))) {
-    const how =
-      state.requester?.id === actor.id
-        ? "asked for it"
-        : person === undefined
-          ? "started the run that asked for it"
-          : `runs for ${person}, who asked for it`;
-    return refuse("SELF_APPROVAL", `${actor.facts.name} may not vote on ${state.id}: ${actor.facts.name} ${how}`, { metadata }).denial;
-  }
-  if (!isPerson(actor.facts)) {
-    const whose = person === undefined ? "" : ` that runs for ${person}`;
-    const message = `${actor.facts.name} may not vote on ${state.id}: only people vote, and this is a program${whose}`;
-    return refuse("NOT_AN_APPROVER", message, { metadata }).denial;
-  }
   if (!isOpenForVotes(state)) {
     if (!mayVoteInSomeStage(entitlement, state, actor.facts)) return notAnApprover(state, ruling, metadata);
     return refuse("ALREADY_DECIDED", `${state.id} takes no votes: it is ${whatBecameOf(state, nameOf)}`, { metadata }).denial;
@@ -146,10 +131,6 @@ function mayNotVote(state: Elevation, ruling: Ruling): Refusal | undefined {
     return refuse("ALREADY_VOTED", message, { metadata }).denial;
   }
   if (!matchesAny(stageSelectors(entitlement, state, state.stage), actor.facts)) return notAnApprover(state, ruling, metadata);
-  if (person !== undefined) {
-    const message = `${actor.facts.name} runs for ${person}; people vote as themselves, so that each counts once`;
-    return refuse("NOT_AN_APPROVER", message, { metadata }).denial;
-  }
   return undefined;
 }
 
