@@ -117,7 +117,7 @@ const BY_HAND: readonly [why: string, condition: string, bytes: string, permitte
     "a201070a016112021006 a201070a016112021005",
     false,
   ],
-  ["a number in more bytes than it needs", "request.amount_cents <= 500", "08f4838000", true],
+  ["a key that every object has", "request.amount_cents <= 500", "08f403 2a0f0a0b636f6e7374727563746f721005", true],
 ];
 
 /** Conditions are told apart by who calls: each caller's elevation has one of its own. */

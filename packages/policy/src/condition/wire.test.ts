@@ -8,6 +8,8 @@ import { ambiguity } from "./wire.ts";
 const ORDER = shopType("Order");
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"));
 
+const LONG = "a number is written in more bytes than it needs";
+
 /** What is wrong, as the error says it, and bytes of an Order. */
 const REFUSED: readonly [problem: string, bytes: string, why: string][] = [
   [
@@ -33,6 +35,21 @@ const REFUSED: readonly [problem: string, bytes: string, why: string][] = [
   ["a group ends that did not begin", "3c 10 05", "where some stop reading"],
   ["an unknown field is a group, or of no type", "a3 06 a4 06", "which not all can skip"],
   ["an unknown field is a group, or of no type", "a7 06", "wire type 7"],
+  [LONG, "10 85 80 00", "a number in two bytes more"],
+  [LONG, "18 80 80 80 80 80 00 a2 06 04 00 10 90 4e", "a 32-bit number in six: some read on four bytes later, in what is unknown"],
+  [LONG, "18 80 80 80 80 80 80 80 80 00 a2 06 01 00", "in nine"],
+  [LONG, "18 80 80 80 80 80 80 80 80 80 00", "in ten"],
+  [LONG, "28 80 80 80 80 80 00 a2 06 04 00 10 90 4e", "true or false in six"],
+  [LONG, "30 81 80 80 80 80 00 a2 06 04 00 10 90 4e", "an enum in six"],
+  [LONG, "0a 80 80 80 80 80 00 a2 06 04 00 10 90 4e", "a length in six"],
+  [LONG, "a8 86 80 80 80 00 01", "a tag in six"],
+  [LONG, "90 00 05", "a tag in two, where one does"],
+  [LONG, "a0 06 80 00", "a number that is unknown"],
+  [LONG, "a2 06 81 00 00", "the length of what is unknown"],
+  [LONG, "7a 02 80 00", "one of several, packed"],
+  [LONG, "4a 81 00 00", "the length of a map's entry"],
+  [LONG, "6a 04 10 85 80 00", "a number inside a message"],
+  ["a key of labels is __proto__", "4a 0e 0a 09 5f 5f 70 72 6f 74 6f 5f 5f 12 01 62", "an entry that some lose"],
   ["it is cut off", "10", "no value"],
   ["it is cut off", "0a 05 61", "a text that is longer than the message"],
   ["it is cut off", "6a 02 0a 05 10 00 00 00 00", "a text that is longer than the message it is in, and ends in the next field"],
@@ -55,13 +72,16 @@ const SAME: readonly [why: string, bytes: string][] = [
   ["a number twice: the last counts", "10 05 10 06"],
   ["fields in any order", "28 01 10 05 0a 01 61"],
   ["defaults written out", "0a 00 10 00 28 00"],
-  ["a number in more bytes than it needs", "10 85 80 00"],
+  ["a negative number, in all of its ten bytes", "10 ff ff ff ff ff ff ff ff ff 01"],
+  ["a large number, in six bytes", "10 80 80 80 80 80 01"],
   ["numbers packed, unpacked, and both", "7a 02 01 02 78 03"],
   ["fields of a newer version", "a0 06 01 a1 06 00 00 00 00 00 00 00 00 a2 06 01 61 a5 06 00 00 00 00"],
   ["an enum's number of a newer version", "30 07"],
   ["a negative enum", "30 ff ff ff ff ff ff ff ff ff 01"],
   ["a key twice in a map: the last counts", "4a 06 0a 01 61 12 01 62 4a 06 0a 01 61 12 01 63"],
   ["an entry of a map without key and value", "4a 00"],
+  ["a key that every object has", "4a 10 0a 0b 63 6f 6e 73 74 72 75 63 74 6f 72 12 01 62"],
+  ["__proto__ as a value", "4a 0e 0a 01 61 12 09 5f 5f 70 72 6f 74 6f 5f 5f"],
   ["text beyond ASCII", "0a 04 f0 9f 98 80"],
   ["bytes that are no text", "72 02 c1 85"],
 ];

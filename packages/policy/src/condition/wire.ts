@@ -1,6 +1,7 @@
 // Whether the bytes of a message read the same to everybody: the guard judges what its own library reads, and the service acts on what
 // another one reads. Where the wire format leaves room, libraries differ (fields of another wire type, one message given twice, several
-// members of a oneof, numbers that do not fit, bytes that are no UTF-8), and a caller could show each of them something else.
+// members of a oneof, numbers that do not fit or are written too long, bytes that are no UTF-8, a map's key __proto__), and a caller could
+// show each of them something else.
 // Owns that one question; never decodes, never throws.
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 
@@ -24,6 +25,8 @@ interface Rule {
   readonly packable: boolean;
   readonly fits: Fits;
   readonly text: boolean;
+  /** A map's key. */
+  readonly key: boolean;
   /** Of a message field that is no list: may come once. */
   readonly once: boolean;
   readonly oneof: string | undefined;
@@ -65,7 +68,7 @@ function ruleOf(field: DescField): Rule {
 
 /** One value of a field, or of a list or map. */
 function valueRule(field: DescField, name: string): Rule {
-  const base = { name, packable: false, once: false, oneof: field.oneof?.name, shape: undefined, closed: undefined };
+  const base = { name, packable: false, key: false, once: false, oneof: field.oneof?.name, shape: undefined, closed: undefined };
   const { message, enum: enumeration, scalar } = field;
   if (message !== undefined) {
     const wire = field.fieldKind !== "map" && field.delimitedEncoding ? GROUP : LENGTH;
@@ -80,7 +83,8 @@ function valueRule(field: DescField, name: string): Rule {
 
 function entryRule(field: DescField & { fieldKind: "map" }): Rule {
   const value = valueRule(field, `a value of ${field.name}`);
-  const key = { ...value, ...scalarRule(field.mapKey), name: `a key of ${field.name}`, once: false, shape: undefined, closed: undefined };
+  const about = { name: `a key of ${field.name}`, key: true, once: false, shape: undefined, closed: undefined };
+  const key = { ...value, ...scalarRule(field.mapKey), ...about };
   const fields = new Map([
     [1, key],
     [2, value],
@@ -116,6 +120,7 @@ function fitsOf(type: ScalarType): Fits {
   return type === ScalarType.UINT32 || type === ScalarType.SINT32 ? "an unsigned 32-bit number" : "64 bits";
 }
 
+const PROTOTYPE = new TextEncoder().encode("__proto__");
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 class Walk {
@@ -176,7 +181,9 @@ class Walk {
     if (rule.shape !== undefined) return this.message(rule.shape, to, 0, depth + 1);
     const from = this.#at;
     this.#at = to;
-    return !rule.text || this.#text(from, to) || this.#differs(`${rule.name} is no text in UTF-8, or begins with a byte order mark`);
+    if (!rule.text) return true;
+    if (!this.#text(from, to)) return this.#differs(`${rule.name} is no text in UTF-8, or begins with a byte order mark`);
+    return !(rule.key && this.#isPrototype(from, to)) || this.#differs(`${rule.name} is __proto__`);
   }
 
   #packed(rule: Rule, end: number): boolean {
@@ -222,6 +229,10 @@ class Walk {
     return this.#high === 0 && to <= end ? to : -1;
   }
 
+  /**
+   * A number in as few bytes as it takes, which is how every library writes it. Some skip five more bytes after the fifth of a tag, a
+   * length or a 32-bit number, however many there are: what is padded to six to nine has them read on somewhere else.
+   */
   #varint(end: number): boolean {
     this.#low = 0;
     this.#high = 0;
@@ -234,9 +245,18 @@ class Walk {
         this.#low |= bits << 28;
         this.#high = bits >>> 4;
       } else this.#high |= bits << (7 * i - 32);
-      if (byte < 128) return i < 9 || byte <= 1 || this.#differs("a number has more than 64 bits");
+      if (byte >= 128) continue;
+      if (byte === 0 && i > 0) return this.#differs("a number is written in more bytes than it needs");
+      return i < 9 || byte === 1 || this.#differs("a number has more than 64 bits");
     }
     return this.#at >= end ? false : this.#differs("a number has more than 64 bits");
+  }
+
+  /** The one name that a JavaScript object does not keep when it is set: some lose the entry, and find what is in it under other keys. */
+  #isPrototype(from: number, to: number): boolean {
+    if (to - from !== PROTOTYPE.length) return false;
+    for (let i = 0; i < PROTOTYPE.length; i += 1) if (this.#bytes[from + i] !== PROTOTYPE[i]) return false;
+    return true;
   }
 
   #text(from: number, to: number): boolean {
