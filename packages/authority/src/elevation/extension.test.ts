@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { METHOD, MINUTE, minutes, opened, PAYOUT, POLICY, reasonOf, World } from "./testdata/world.ts";
+import { METHOD, MINUTE, minutes, opened, PAYOUT, POLICY, reasonOf, START, World } from "./testdata/world.ts";
 
+const CLOSES = START + 9 * 60 * MINUTE;
 const RULE = "    startWithin: 15m\n    extend: { max: 10m, approval: never }\n    schedule:";
 
 /** Olga's entitlement, extended as `approval` says; the hours hold still. */
@@ -60,4 +61,37 @@ test("the automatic rule lengthens nothing that an approver shortened: the stage
   opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
   assert.equal(lengthOf(world, id), 4);
   assert.ok(world.state(id).extensionEnd, "it waits for votes");
+});
+
+test("an extension asked for inside the hours is not granted outside them", () => {
+  const world = office("same");
+  world.nowMs = CLOSES - 2 * MINUTE;
+  const id = active(world);
+  opened(world.run("extend", "user:olga@test", id, { by: minutes(50) }));
+  world.pass(5 * MINUTE);
+  const late = world.run("approve", "user:ana@test", id);
+  assert.equal(reasonOf(late), "OUTSIDE_SCHEDULE");
+  assert.equal(lengthOf(world, id), 10);
+  opened(world.run("deny", "user:ana@test", id));
+});
+
+test("a denied extension is not asked for again before the cool-down is over", () => {
+  const world = new World(
+    POLICY.replace("extend: { max: 40m, approval: same }\n    cooldown: 5m", "extend: { max: 40m, approval: same }\n    cooldown: 3m"),
+  );
+  const id = opened(world.request("user:rita@test", { method: METHOD, entitlement: "refund" }));
+  for (const voter of ["user:ana@test", "user:bo@test"]) opened(world.run("approve", voter, id));
+  opened(world.run("start", "user:rita@test", id));
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(5) }));
+  opened(world.run("deny", "user:ana@test", id));
+  world.pass(3 * MINUTE - 1);
+  const soon = world.run("extend", "user:rita@test", id, { by: minutes(4) });
+  assert.equal(reasonOf(soon), "ELEVATION_DENIED");
+  assert.ok(!soon.ok);
+  assert.match(soon.denial.message, /denied by user:ana@test at 2026-01-05T09:00:00Z.*again at 2026-01-05T09:03:00Z/);
+  assert.deepEqual([soon.denial.retryDelayMs, soon.denial.metadata["coolDownUntil"]], [1, "2026-01-05T09:03:00Z"]);
+  world.pass(1);
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(4) }));
+  opened(world.run("withdraw", "user:rita@test", id));
+  opened(world.run("extend", "user:rita@test", id, { by: minutes(4) }));
 });

@@ -52,8 +52,11 @@ export function approve(message: ElevationServiceApproveRequest, state: Elevatio
   }
   const events: Event[] = [{ case: "voteCast", value: vote }];
   if (!completes(state)) return happens(...events);
-  const never = extension ? undefined : neverStarts(state, ruling.entitlement, ruling.nowMs);
-  if (never) return { ok: false, denial: never };
+  const { entitlement, nowMs } = ruling;
+  const outside = extension
+    ? outsideSchedule(entitlement, { atMs: nowMs, nowMs, metadata: about(state) })
+    : neverStarts(state, entitlement, nowMs);
+  if (outside) return { ok: false, denial: outside };
   if (extension) {
     if (state.extensionEnd)
       events.push({ case: "elevationExtended", value: create(ElevationExtendedSchema, { windowEnd: state.extensionEnd }) });

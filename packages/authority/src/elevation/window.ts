@@ -1,7 +1,7 @@
 // The window of an approved elevation: its first use, a later end, its being handed back, grants for it. Re-use never restarts a window,
 // and only an extension moves its end later. Never signs: issuer/grants.ts does.
 
-import { isGuard } from "@brevet/policy";
+import { type Entitlement, isGuard } from "@brevet/policy";
 import type { ReasonName } from "@brevet/protocol";
 import {
   type Elevation,
@@ -10,6 +10,7 @@ import {
   type ElevationServiceStartRequest,
   ElevationState,
   StartMode,
+  VoteKind,
 } from "@brevet/protocol/brevet/v1/elevation";
 import {
   ElevationEndedSchema,
@@ -107,6 +108,8 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
   if (outside) return { ok: false, denial: outside };
   const windowEnd = timestampFromMs(endMs + by.value);
   if (state.extensionEnd && timestampMs(state.extensionEnd) === endMs + by.value) return nothing;
+  const denied = justDenied(state, entitlement, ruling);
+  if (denied) return denied;
   const asked = create(ExtensionRequestedSchema, { windowEnd });
   if (message.reason !== "") asked.reason = ruling.seal(message.reason);
   const events: Event[] = [{ case: "extensionRequested", value: asked }];
@@ -119,6 +122,17 @@ export function extend(message: ElevationServiceExtendRequest, state: Elevation,
   const reachable = reach(policy, entitlement, askedOverAgain(entitlement, state), nobodyOf(actor.facts));
   if (!reachable.ok) return refuse(reachable.reason, reachable.message, { metadata: about(state) });
   return happens(...events);
+}
+
+/** Refuses another question while the denial of the last one cools down. */
+function justDenied(state: Elevation, { cooldownMs }: Entitlement, { nowMs, nameOf }: Ruling): Verdict | undefined {
+  const denial = state.votes.findLast((vote) => vote.extension && vote.kind === VoteKind.DENY);
+  if (!denial?.time) return undefined;
+  const untilMs = timestampMs(denial.time) + cooldownMs;
+  if (untilMs <= nowMs) return undefined;
+  const by = nameOf(denial.voter?.id ?? "") ?? denial.voter?.id ?? "";
+  const message = `an extension of ${state.id} was denied by ${by} at ${iso(timestampMs(denial.time))}; it can be asked for again at ${iso(untilMs)}`;
+  return refuseState(state, "ELEVATION_DENIED", message, { metadata: { coolDownUntil: iso(untilMs) }, retryDelayMs: untilMs - nowMs });
 }
 
 function retryOf({ retryDelayMs }: Refusal): RefusalDetail {

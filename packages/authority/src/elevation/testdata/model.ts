@@ -24,6 +24,8 @@ export interface Modelled {
   holds: number;
   ballots: { who: string; stage: number }[];
   extension: number | undefined;
+  /** When an extension was denied last. */
+  turnedDown: number | undefined;
   /** When the stage that votes now opened. */
   opened: number;
   /** Stages in which others were asked too. */
@@ -102,6 +104,7 @@ export class Model {
       holds: 1,
       ballots: [],
       extension: undefined,
+      turnedDown: undefined,
       opened: this.now,
       escalated: [],
       reviewed: false,
@@ -122,6 +125,7 @@ export class Model {
     if (!people.includes(who) && !(one.escalated.includes(stage) && later?.people.includes(who))) return false;
     if (way === "deny") {
       if (one.extension === undefined) this.#finish(one, "DENIED", this.now);
+      else one.turnedDown = this.now;
       this.#dropExtension(one);
       return true;
     }
@@ -173,11 +177,12 @@ export class Model {
 
   extend(index: number, who: string, by: number): boolean {
     const one = this.#at(index);
-    const { extend } = ENTITLEMENTS[one.entitlement];
+    const { extend, cooldown } = ENTITLEMENTS[one.entitlement];
     if (who !== one.requester || one.phase !== "ACTIVE" || extend === undefined || one.end + by > one.start + extend.max) return false;
     const voteless = one.narrowed === undefined || one.end + by <= one.start + one.narrowed;
     if (extend.approval === "none" && !voteless) return false;
     if (one.extension === one.end + by) return true;
+    if (one.turnedDown !== undefined && this.now < one.turnedDown + cooldown) return false;
     one.ballots = [];
     one.opened = this.now;
     if (voteless && (extend.approval === "none" || AUTOMATIC.includes(who))) {
