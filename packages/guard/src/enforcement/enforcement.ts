@@ -80,7 +80,7 @@ export class Enforcement {
   readonly #streams: LiveStreams;
   readonly #ready = Promise.withResolvers<void>();
 
-  /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address, audience or folder that may not be used; Error for a folder that cannot be made. */
+  /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address, audience or folder that may not be used. */
   constructor(options: GuardOptions, form: string) {
     const { audience, authorityAudience = DEFAULT_AUTHORITY_AUDIENCE, clock = systemClock } = options;
     const logger = steadyLogger(options.logger ?? jsonLogger());

@@ -98,7 +98,7 @@ export class Link {
   #ticking: Timer | undefined;
   #streamEnded: Promise<void> = Promise.resolve();
 
-  /** @throws TypeError for an address or a folder that may not be used; Error for a folder that cannot be made. */
+  /** @throws TypeError for an address or a folder that may not be used. */
   constructor(options: LinkOptions) {
     const { clock, audience, logger } = options;
     this.#options = options;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 const KEY_FILE = "key";
 const KEY_BYTES = 32;
 const SUFFIX = ".state";
+const FIX = "name a folder of the guard's own, or one that does not exist yet, with --state (the option `state` in code)";
 /** Of a process that lives its file is never older than this. */
 const LEFT_BEHIND_MS = 60_000;
 
@@ -20,14 +21,20 @@ export class StateFolder {
 
   /**
    * Makes the folder where there is none (mode 0700), and the key in it.
-   * @throws TypeError for one that others may write to or that is somebody else's; Error where it cannot be made or read.
+   * @throws TypeError for one that others may write to, that is somebody else's, or that cannot be made or read.
    */
   constructor(path: string, audience: string) {
     this.path = path;
     this.#prefix = createHash("sha256").update(audience).digest("hex").slice(0, 16);
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-    checkOwner(path);
-    this.key = keyIn(path);
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      checkOwner(path);
+      this.key = keyIn(path);
+    } catch (error) {
+      if (error instanceof TypeError && codeOf(error) === undefined) throw error;
+      // Whoever starts the guard reads only this: an error of the system would be taken for one of the address.
+      throw new TypeError(`the state folder ${path} cannot be used: ${problemOf(error)}; ${FIX}`, { cause: error });
+    }
   }
 
   /** The file of one process: each has its own, so that several may share the folder. */
@@ -75,10 +82,9 @@ export class StateFolder {
 function checkOwner(path: string): void {
   const { uid, mode } = statSync(path);
   const own = process.getuid?.();
-  const fix = "give the guard a folder of its own, or one in it that does not exist yet";
-  if (own !== undefined && uid !== own) throw new TypeError(`the state folder ${path} belongs to another user (${uid}): ${fix}`);
+  if (own !== undefined && uid !== own) throw new TypeError(`the state folder ${path} belongs to another user (${uid}): ${FIX}`);
   if ((mode & 0o022) !== 0 && own !== undefined)
-    throw new TypeError(`others may write to the state folder ${path} (mode ${(mode & 0o777).toString(8)}): chmod 700 it, or ${fix}`);
+    throw new TypeError(`others may write to the state folder ${path} (mode ${(mode & 0o777).toString(8)}): chmod 700 it, or ${FIX}`);
 }
 
 /** The key of the folder, made where there is none. One that is damaged is replaced: what it sealed is refused then. */
@@ -113,6 +119,11 @@ function readKey(file: string): Uint8Array | undefined {
     if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
+}
+
+function problemOf(error: unknown): string {
+  if (codeOf(error) === "EEXIST") return "it is a file";
+  return error instanceof Error ? error.message : String(error);
 }
 
 function codeOf(error: unknown): unknown {

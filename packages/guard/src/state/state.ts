@@ -87,7 +87,7 @@ export class StateKeeper {
   #heardAtMs = -Infinity;
   #cleanedAtMs = -Infinity;
 
-  /** @throws TypeError for a folder that may not be used; Error for one that cannot be made. */
+  /** @throws TypeError for a folder that may not be used, or cannot be made. */
   constructor(options: StateKeeperOptions) {
     this.#options = options;
     this.#folder = new StateFolder(options.folder, options.owner.audience);
