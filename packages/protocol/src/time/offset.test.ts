@@ -119,6 +119,46 @@ test("after one step the clock is trusted as before within seconds, and the erro
   );
 });
 
+test("a suspend while a step still raises doubts ends in trust as well, and the error covers it all the while", () => {
+  const jump = fc.double({ min: -1e8, max: 1e8, noNaN: true });
+  const samples = fc.integer({ min: 0, max: 5 });
+  fc.assert(
+    fc.property(jump, jump, samples, samples, fc.boolean(), (step, slept, before, between, seeded) => {
+      const estimator = new OffsetEstimator();
+      let [atMs, offsetMs] = [1000, 1e12];
+      const exchange = () => {
+        estimator.sample(atMs, Math.floor(atMs + 1 + offsetMs), Math.floor(atMs + 1 + offsetMs), atMs + 2);
+        atMs += 1000;
+      };
+      const holds = () => {
+        const estimate = estimator.estimate(atMs);
+        assert.ok(estimate && Math.abs(estimate.authorityMs - (atMs + offsetMs)) <= estimate.errorMs + ROUNDING_MS);
+      };
+      for (let i = 0; i <= before; i += 1) exchange();
+      offsetMs += step;
+      for (let i = 0; i < between; i += 1) exchange();
+      estimator.reset();
+      offsetMs += slept;
+      if (seeded) estimator.seed({ authorityMs: atMs + offsetMs, errorMs: 5 }, atMs);
+      for (let i = 0; i < 70; i += 1) {
+        exchange();
+        holds();
+      }
+      assert.equal(estimator.unsure, false);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("one sample after a suspend takes no doubt away", () => {
+  const estimator = new OffsetEstimator({ resolutionMs: 0 });
+  estimator.sample(0, 1000, 1000, 0);
+  estimator.sample(1000, 4000, 4000, 1000);
+  estimator.reset();
+  estimator.sample(2000, 6000, 6000, 2000);
+  assert.equal(estimator.estimate(3000)?.errorMs, 1000);
+});
+
 test("an estimate from elsewhere counts as a sample, and loosens with its age", () => {
   const estimator = new OffsetEstimator({ resolutionMs: 0 });
   estimator.seed({ authorityMs: 5000, errorMs: 40 }, 1000);

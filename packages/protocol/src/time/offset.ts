@@ -38,7 +38,7 @@ export class OffsetEstimator {
   #drift: number;
   readonly #resolutionMs: number;
   #samples: Sample[] = [];
-  /** The newest sample that contradicted others. */
+  /** The newest sample that contradicted others, or the first after a suspend: what the doubted drift is measured from. */
   #doubtedAt: Sample | undefined;
 
   constructor(options: OffsetOptions = {}) {
@@ -61,8 +61,11 @@ export class OffsetEstimator {
     if (newest !== undefined && agreeing.length < this.#samples.length) {
       this.#drift = Math.max(this.#drift, mostDrift(newest, one));
       this.#doubtedAt = one;
-    } else if (this.unsure && this.#doubtedAt !== undefined)
+    } else if (this.unsure && this.#doubtedAt === undefined) {
+      this.#doubtedAt = one;
+    } else if (this.unsure && this.#doubtedAt !== undefined) {
       this.#drift = Math.max(this.#usualDrift, Math.min(this.#drift, mostDrift(this.#doubtedAt, one)));
+    }
     this.#samples = [...agreeing, one].slice(-KEPT_SAMPLES);
   }
 
@@ -89,9 +92,10 @@ export class OffsetEstimator {
     return best;
   }
 
-  /** Forgets the samples: after a suspend. */
+  /** Forgets the samples: after a suspend. Doubts about the drift stay, until samples from here on rule them out. */
   reset(): void {
     this.#samples = [];
+    this.#doubtedAt = undefined;
   }
 }
 
