@@ -4,8 +4,9 @@
 import { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { GuardService } from "@brevet/protocol/brevet/v1/guard";
 import { LogService } from "@brevet/protocol/brevet/v1/log";
-import { type Client, Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { identityFailure } from "./failure.ts";
 
 /** PEM. */
 export interface GuardTls {
@@ -71,8 +72,7 @@ async function identityOf({ identity, authorityAudience }: ConnectionOptions): P
   try {
     return await identity(authorityAudience);
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
-    throw new ConnectError(`the guard's own identity could not be had: ${cause}`, Code.Unauthenticated);
+    throw identityFailure(error);
   }
 }
 

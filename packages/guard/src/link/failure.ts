@@ -4,6 +4,8 @@ import { catalogue, ERROR_DOMAIN, isReasonName, type ReasonName } from "@brevet/
 import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
 import { Code, ConnectError } from "@connectrpc/connect";
 
+const OWN_IDENTITY = "see that the guard's token file, or whatever else gives it its identity, is there and can be read";
+
 /** A failed call of the authority. */
 export interface Failure {
   readonly cause: string;
@@ -18,9 +20,19 @@ export function failureOf(error: unknown, authority: string): Failure {
   const failed = ConnectError.from(error);
   const info = failed.findDetails(ErrorInfoSchema).find(({ domain }) => domain === ERROR_DOMAIN);
   const reason = info !== undefined && isReasonName(info.reason) ? info.reason : undefined;
-  const cause = failed.rawMessage.slice(0, 500);
+  // The fix follows in the same sentence.
+  const cause = failed.rawMessage.slice(0, 500).replace(/\.$/, "");
   const { code } = failed;
-  return { cause, fix: fixOf(code, reason, authority), code, ...(reason === undefined ? {} : { reason }) };
+  const fix = code === Code.Unauthenticated && failed.cause !== undefined ? OWN_IDENTITY : fixOf(code, reason, authority);
+  return { cause, fix, code, ...(reason === undefined ? {} : { reason }) };
+}
+
+/** What a call ends with that was never sent: its identity source threw. One that asks the authority itself may find it away. */
+export function identityFailure(error: unknown): ConnectError {
+  const cause = error instanceof Error ? error.message : String(error);
+  const isAway = error instanceof Error && "reason" in error && error.reason === "AUTHORITY_UNREACHABLE";
+  const code = isAway ? Code.Unavailable : Code.Unauthenticated;
+  return new ConnectError(`the guard's own identity could not be had: ${cause}`, code, undefined, undefined, error);
 }
 
 /** Whether nothing was answered: the connection could not be made, or broke. */
