@@ -106,12 +106,12 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const issuer = options.issuer ?? publicUrl;
 
   const store = starting.use(await openEmbeddedStore(options.data, { clock }));
-  await resumeTime(clock, store, options);
+  const lastMs = await resumeTime(clock, store, options);
   const development = await developmentOf(store, options, clock);
   development?.serveAt(listener.url);
   const log = starting.use(await Log.open({ store, newId, fold: { evolve, nextDueMs } }));
   const noteFault = (error: unknown) => logger.error({ err: error }, "the time could not be noted");
-  starting.use(new TimeNotes({ clock, secrets: store.secrets, onFault: noteFault }));
+  starting.use(new TimeNotes({ clock, store, lastMs, confirmed: options.acceptClock ?? false, onFault: noteFault }));
   const policies = starting.use(await PolicyBook.open({ log, logger, authorityAudience: audience }, options.policies));
 
   const drainer = new AbortController();
@@ -216,13 +216,14 @@ function authorityClock({ clock: given }: AuthorityOptions, logger: Logger): Aut
   });
 }
 
-/** Goes on from the last known time. @throws Error where the wall clock is too far from it, and nobody confirmed that. */
-async function resumeTime(clock: AuthorityClock, store: Store, { acceptClock = false }: AuthorityOptions): Promise<void> {
+/** Goes on from the last known time, which it answers; 0 for none. @throws Error where the wall clock is too far from it, and nobody confirmed that. */
+async function resumeTime(clock: AuthorityClock, store: Store, { acceptClock = false }: AuthorityOptions): Promise<number> {
   const lastMs = await lastKnownMs(store);
-  if (lastMs === 0) return;
+  if (lastMs === 0) return 0;
   const problem = acceptClock ? undefined : startProblem(lastMs, clock.wallMs());
   if (problem !== undefined) throw new Error(problem);
   clock.notBefore(lastMs);
+  return lastMs;
 }
 
 function checkOptions({ dev, listen: at = LOOPBACK, publicUrl, issuer, tls }: AuthorityOptions): void {

@@ -21,13 +21,22 @@ class Notebook {
   }
 }
 
+/** A store without entries, with a place for notes. */
+const storeWith = (secrets: Notebook) => ({ secrets, head: async () => ({ epoch: "", revision: 0n, timeMs: 0, frontier: [] }) });
+
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("the time is noted at once, each minute, and at the end", async () => {
   const clock = new TestClock();
   const startMs = clock.wallMs();
   const secrets = new Notebook();
-  const notes = new TimeNotes({ clock, secrets, onFault: (error) => assert.fail(String(error)) });
+  const notes = new TimeNotes({
+    clock,
+    store: storeWith(secrets),
+    lastMs: startMs,
+    confirmed: false,
+    onFault: (error) => assert.fail(String(error)),
+  });
   for (let minute = 0; minute < 3; minute += 1) {
     await settled();
     clock.advance(60_000);
@@ -43,10 +52,17 @@ test("the time is noted at once, each minute, and at the end", async () => {
 
 test("a note that cannot be written is told, and does not end the notes", async () => {
   const clock = new TestClock();
+  const startMs = clock.wallMs();
   const faults: unknown[] = [];
   const secrets = new Notebook();
   secrets.full = true;
-  const notes = new TimeNotes({ clock, secrets, onFault: (error) => faults.push(error) });
+  const notes = new TimeNotes({
+    clock,
+    store: storeWith(secrets),
+    lastMs: startMs,
+    confirmed: false,
+    onFault: (error) => faults.push(error),
+  });
   await settled();
   secrets.full = false;
   clock.advance(60_000);
@@ -62,7 +78,7 @@ test("the last known time is that of the note, where it is later than the last e
     {
       await using store = await openEmbeddedStore(directory, { clock });
       assert.equal(await lastKnownMs(store), 0);
-      const notes = new TimeNotes({ clock, secrets: store.secrets, onFault: (error) => assert.fail(String(error)) });
+      const notes = new TimeNotes({ clock, store, lastMs: 0, confirmed: true, onFault: (error) => assert.fail(String(error)) });
       clock.advance(12_345);
       await notes[Symbol.asyncDispose]();
     }

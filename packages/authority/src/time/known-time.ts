@@ -5,12 +5,20 @@ import type { Store } from "../store/store.ts";
 
 const SECRET = "time";
 const NOTE_EVERY_MS = 60_000;
+/** A start that is this much later than the last known time may stand on a wrong clock. One this much earlier is let through. */
+const JUMP_MS = 5 * 60_000;
+/** An authority that ran for so long is taken to run at the right time. */
+const SETTLED_MS = 60 * 60_000;
 
 /** What {@link TimeNotes} stands on. */
 export interface TimeNotesOptions {
   /** The authority's. */
   readonly clock: Clock;
-  readonly secrets: Store["secrets"];
+  readonly store: Pick<Store, "head" | "secrets">;
+  /** The time that was known before the start, milliseconds since 1970; 0 for none. */
+  readonly lastMs: number;
+  /** Somebody said that the clock is right. */
+  readonly confirmed: boolean;
   /** Told of a note that could not be written; the next one follows within a minute. */
   readonly onFault: (error: unknown) => void;
 }
@@ -23,14 +31,24 @@ export async function lastKnownMs(store: Pick<Store, "head" | "secrets">): Promi
   return Math.max(timeMs, Number.isSafeInteger(notedMs) ? notedMs : 0);
 }
 
-/** Notes the time now, then every minute, and a last time when disposed. */
+/**
+ * Notes the time now, then every minute, and a last time when disposed. After a jump of more than 5 minutes that nobody confirmed, only
+ * once an entry carries the new time, or after an hour: until then a clock that was wrong is corrected by a start with the right one.
+ */
 export class TimeNotes implements AsyncDisposable {
   readonly #options: TimeNotesOptions;
   #timer: Timer;
   #writing: Promise<void> | undefined;
+  readonly #startedMs: number;
+  readonly #settlesMs: number;
+  #settled: boolean;
 
   constructor(options: TimeNotesOptions) {
+    const { clock, lastMs, confirmed } = options;
     this.#options = options;
+    this.#startedMs = clock.wallMs();
+    this.#settlesMs = clock.monotonicMs() + SETTLED_MS;
+    this.#settled = confirmed || this.#startedMs - lastMs <= JUMP_MS;
     this.#timer = this.#again();
     this.#note();
   }
@@ -51,12 +69,16 @@ export class TimeNotes implements AsyncDisposable {
 
   /** One at a time: a store that does not keep up is not asked for more. */
   #note(): void {
-    const { clock, secrets, onFault } = this.#options;
-    this.#writing ??= secrets
-      .set(SECRET, Buffer.from(`${clock.wallMs()}`))
-      .catch(onFault)
+    this.#writing ??= this.#write()
+      .catch(this.#options.onFault)
       .finally(() => {
         this.#writing = undefined;
       });
+  }
+
+  async #write(): Promise<void> {
+    const { clock, store } = this.#options;
+    this.#settled ||= clock.monotonicMs() >= this.#settlesMs || (await store.head()).timeMs >= this.#startedMs;
+    if (this.#settled) await store.secrets.set(SECRET, Buffer.from(`${clock.wallMs()}`));
   }
 }

@@ -126,6 +126,34 @@ test("a restart 31 days later is refused unless it is confirmed, and one 29 days
   assert.equal(await stateOf(confirmed, id), ElevationState.EXPIRED);
 });
 
+test("a start with a clock that was weeks ahead is undone by correcting the clock, while nothing was written", async () => {
+  const clock = new TestClock();
+  await using authority = await startTestAuthority({ policy: policyText(), clock });
+  await authority.restart(() => clock.step(29 * DAY));
+  clock.advance(50 * MINUTE);
+  await authority.restart(() => clock.step(-29 * DAY));
+  assert.equal((await toldToGuard(authority)).sent, clock.wallMs());
+});
+
+test("a clock that was days ahead cannot be set back unnoticed once an entry carries its time, once it ran for an hour, or was confirmed", async () => {
+  const refused = /which is 2 d .* before the last time that the authority knew.*--accept-clock/;
+  for (const [accepted, live] of [
+    [false, (authority: TestAuthority) => active(authority)],
+    [false, async (_: TestAuthority, clock: TestClock) => clock.advanceSlowly(61 * MINUTE, MINUTE)],
+    [true, async () => {}],
+  ] as const) {
+    const clock = new TestClock();
+    await using first = await startTestAuthority({ policy: policyText(), clock });
+    await first.authority[Symbol.asyncDispose]();
+    clock.step(3 * DAY);
+    await using authority = await startTestAuthority({ data: first.data, clock, acceptClock: accepted });
+    await live(authority, clock);
+    await authority.authority[Symbol.asyncDispose]();
+    clock.step(-2 * DAY - HOUR);
+    await assert.rejects(startTestAuthority({ data: first.data, clock }), refused);
+  }
+});
+
 for (const stepMs of [2 * HOUR, -2 * HOUR])
   test(`a clock that steps by ${stepMs / HOUR} h while a window is open changes nothing for anybody`, async () => {
     const clock = new TestClock();
