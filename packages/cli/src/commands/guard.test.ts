@@ -98,6 +98,24 @@ test("what cannot work is told before anything is started", async () => {
   }
 });
 
+test("a proxy in front of itself, and a state folder that is none, are misuse and named as what they are", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "brevet-guard-"));
+  const token = join(folder, "token");
+  await writeFile(token, "x");
+  const common = ["--audience", "a", "--token-file", token, "--proxy", "127.0.0.1:7"];
+  try {
+    const itself = await finished(brevet(...common, "--upstream", "localhost:7"));
+    assert.equal(itself.status, 2, itself.stderr);
+    assert.match(itself.stderr, /upstream localhost:7 is where the proxy itself listens/);
+    const state = await finished(brevet(...common, "--upstream", "127.0.0.1:1", "--state", token));
+    assert.equal(state.status, 2, state.stderr);
+    assert.ok(state.stderr.startsWith(`the state folder ${token} cannot be used`), state.stderr);
+    assert.match(state.stderr, /--state/);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 test("an address where plaintext may not go is misuse, and the way round it is named", async () => {
   const folder = await mkdtemp(join(tmpdir(), "brevet-guard-"));
   await writeFile(join(folder, "token"), "x");

@@ -23,3 +23,15 @@ export function addressText(address: Address): string {
 export function isLocal(address: Address): boolean {
   return "path" in address || /^(localhost|127(\.\d{1,3}){3}|::1)$/i.test(address.host);
 }
+
+/** Whether who listens at `listen` would reach itself by calling `called`. */
+export function reachesItself(listen: Address, called: Address): boolean {
+  if ("path" in listen || "path" in called) return "path" in listen && "path" in called && listen.path === called.path;
+  if (listen.port === 0 || listen.port !== called.port) return false;
+  const [here, there] = [loopback(listen.host), loopback(called.host)];
+  return here === there || (/^(0\.0\.0\.0|::)$/.test(here) && isLocal(called));
+}
+
+function loopback(host: string): string {
+  return /^(localhost|::1)$/i.test(host) ? "127.0.0.1" : host.toLowerCase();
+}

@@ -4,7 +4,7 @@ import type { ServerHttp2Stream } from "node:http2";
 import { type Clock, GrpcCode, systemClock, type Timer } from "@brevet/protocol";
 import { Enforcement, type GuardOptions, type GuardState } from "../enforcement/enforcement.ts";
 import { jsonLogger, steadyLogger } from "../log/logger.ts";
-import { type Address, addressOf, addressText, isLocal } from "./address.ts";
+import { type Address, addressOf, addressText, isLocal, reachesItself } from "./address.ts";
 import { type CallMeans, ProxiedCall } from "./call.ts";
 import { type Caller, Listener, type ListenTls } from "./listener.ts";
 import { readRequest, type Unreadable } from "./request.ts";
@@ -97,6 +97,10 @@ const FAREWELL_MS = 500;
 export async function proxy(options: ProxyOptions): Promise<Proxy> {
   const listen = checked("listen", options.listen, options.listenTls !== undefined || options.insecureListen === true);
   const upstream = checked("upstream", options.upstream, options.upstreamTls !== undefined || options.insecureUpstream === true);
+  if (reachesItself(listen, upstream))
+    throw new TypeError(
+      `upstream ${options.upstream} is where the proxy itself listens (${options.listen}): calls would go round for ever`,
+    );
   const running = new RunningProxy(options, listen, upstream);
   await running.listen();
   return running;
