@@ -114,6 +114,11 @@ function startError(error: unknown, options: ServeOptions): Error {
       hints: ["Choose others: --listen 127.0.0.1:7500 --admin-listen 127.0.0.1:7501"],
     });
   }
+  if (code === "locked") {
+    return new CommandError(exitStatus.no, message, {
+      hints: ["Another authority runs on it: stop that one, or give this one a directory of its own with --data DIR."],
+    });
+  }
   return error instanceof Error ? new CommandError(exitStatus.no, message) : new CommandError(exitStatus.no, String(error));
 }
 
