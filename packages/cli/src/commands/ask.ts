@@ -29,10 +29,15 @@ export function durationOption(name: string, text: string): number {
   return ms;
 }
 
-/** The milliseconds since 1970 of an option's time, as RFC 3339 writes it; misuse if it is none. */
+/** The milliseconds since 1970 of an option's time, as RFC 3339 writes it; misuse if it is none, or no date. */
 export function instantOption(name: string, text: string): number {
-  const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/i.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isNaN(ms)) return ms;
+  const [, date = ""] = /^(\d{4}-\d\d-\d\d)T(?!24)\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/i.exec(text) ?? [];
+  // Date.parse takes 30 February for 2 March.
+  const midnight = Date.parse(`${date}T00:00Z`);
+  if (!Number.isNaN(midnight) && new Date(midnight).toISOString().startsWith(date)) {
+    const ms = Date.parse(text);
+    if (!Number.isNaN(ms)) return ms;
+  }
   throw new CommandError(exitStatus.misuse, `${name} ${text}: not a time.`, { hints: ["Write it like 2027-01-31T18:00:00Z."] });
 }
 
