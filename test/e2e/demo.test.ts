@@ -33,3 +33,21 @@ test("the demo plays the whole story without a person", { timeout: 180_000 }, as
   const decision = /decision (dec_[0-9A-Z]{26})/.exec(story)?.[1] ?? "none";
   assert.match(story, new RegExp(`guard\\s+\\| .*${decision}`), "the guard's line has the decision of the caller's error");
 });
+
+test("the demo goes on when the person says no", { timeout: 180_000 }, async () => {
+  await using stage = new Stage({});
+  let approver: Promise<unknown> | undefined;
+  const played = await stage.brevet(["demo"], (line) => {
+    // Without a terminal the story says what to run in another one.
+    const [, url, code, id] = /BREVET_AUTHORITY=(\S+) BREVET_DEV_CODE=(\S+) npx brevet approve (\S+)/.exec(line) ?? [];
+    if (url === undefined || code === undefined || id === undefined) return;
+    stage.setEnvironment({ BREVET_AUTHORITY: url, BREVET_DEV_CODE: code });
+    approver = stage.brevet(["deny", id, "--comment", "not this customer", "--as", "user:ana@acme.test"]);
+  });
+  await approver;
+  assert.equal(played.status, 0, told(played));
+  assert.match(
+    played.stdout,
+    /ELEVATION_DENIED: .*not this customer[\s\S]*ended with the approver's words[\s\S]*The log verifies: \d+ entries/,
+  );
+});

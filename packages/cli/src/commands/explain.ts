@@ -12,13 +12,24 @@ export function explainCommand({ output }: CommandContext): Command {
     .action((words: string[]) => {
       const text = words.join(" ");
       const reason = reasonIn(text);
+      const decision = /\bdec_[0-9A-Z]{26}\b/.exec(text)?.[0];
+      if (reason === undefined && decision !== undefined) {
+        throw new CommandError(
+          exitStatus.no,
+          `The record of ${decision} cannot be asked for yet: it stands in the log of the guard that decided.`,
+          {
+            hints: [
+              `Look for "decisionId":"${decision}" there, or paste the whole error: brevet explain "ELEVATION_… (decision ${decision})"`,
+            ],
+          },
+        );
+      }
       if (reason === undefined) {
         throw new CommandError(exitStatus.no, "No reason of the catalogue stands in that text.", {
           hints: [`Reasons are words like ELEVATION_REQUIRED. All: ${Object.keys(catalogue).join(", ")}`],
         });
       }
       const entry = catalogue[reason];
-      const decision = /\bdec_[0-9A-Z]{26}\b/.exec(text)?.[0];
       const lines = [
         `${reason} (${codeName(entry.code)})`,
         `  ${entry.what}`,

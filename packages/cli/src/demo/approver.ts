@@ -4,6 +4,8 @@ import { emitKeypressEvents } from "node:readline";
 /** What the person at this terminal pressed. */
 export type Choice = "approve" | "deny" | "quit";
 
+const CHOICES: Readonly<Record<string, Choice>> = { a: "approve", d: "deny", q: "quit" };
+
 /** Waits for a, d or q on a terminal; never resolves where there is none, or once aborted. Restores the terminal. */
 export function keyPressed(input: NodeJS.ReadStream, signal: AbortSignal): Promise<Choice> {
   if (!input.isTTY) return new Promise(() => {});
@@ -17,14 +19,7 @@ export function keyPressed(input: NodeJS.ReadStream, signal: AbortSignal): Promi
       input.removeListener("keypress", onKey);
     };
     const onKey = (_text: string | undefined, key: { name?: string; ctrl?: boolean }) => {
-      const choice =
-        key.name === "a"
-          ? "approve"
-          : key.name === "d"
-            ? "deny"
-            : key.name === "q" || (key.ctrl === true && key.name === "c")
-              ? "quit"
-              : undefined;
+      const choice = key.ctrl === true ? (key.name === "c" ? "quit" : undefined) : CHOICES[key.name ?? ""];
       if (choice === undefined) return;
       restore();
       resolve(choice);

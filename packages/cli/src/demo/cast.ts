@@ -4,9 +4,10 @@ import { CommandError, exitStatus } from "../output/status.ts";
 import type { Narrator } from "./narration.ts";
 import type { Finished, Running, Stage } from "./stage.ts";
 
-/** Sam and Cleo of support call, Ana of on-call approves, Pat of the platform revokes, Kim of security looks at the record. */
+/** Sam, Cleo and Nia of support call, Ana of on-call approves, Pat of the platform revokes, Kim of security looks at the record. */
 export const SAM = ["--as", "user:sam@acme.test", "--groups", "group:support"];
 export const CLEO = ["--as", "user:cleo@acme.test", "--groups", "group:support"];
+export const NIA = ["--as", "user:nia@acme.test", "--groups", "group:support"];
 export const ANA = ["--as", "user:ana@acme.test"];
 export const PAT = ["--as", "user:pat@acme.test"];
 export const KIM = ["--as", "user:kim@acme.test", "--groups", "group:security"];
@@ -55,6 +56,22 @@ export async function does({ stage, tell }: Cast, who: string, words: readonly s
   const done = await stage.brevet(words);
   if (done.status !== 0) throw unexpected(`brevet ${words[0] ?? ""} failed`, done);
   tell.quote(who, done.stdout);
+}
+
+/** Asks for an elevation without waiting for it, and has it approved. */
+export async function approved(cast: Cast, who: readonly string[], method: string, words: readonly string[]): Promise<string> {
+  const asked = await cast.stage.brevet(["request", method, ...words, ...who, "--output", "json"]);
+  if (asked.status !== 0) throw unexpected(`Nobody could ask for ${method}`, asked);
+  const { id } = JSON.parse(asked.stdout) as { id: string };
+  await does(cast, "approver", ["approve", id, ...ANA]);
+  return id;
+}
+
+/** An identity token of somebody for the ledger, as a real identity provider would have given it. */
+export async function tokenOf({ stage }: Cast, who: readonly string[]): Promise<string> {
+  const printed = await stage.brevet(["token", "dev", ...who, "--for-audience", "payments-prod"]);
+  if (printed.status !== 0) throw unexpected("There is no token", printed);
+  return printed.stdout.trim();
 }
 
 /** A field of an elevation as the approver sees it. */

@@ -69,5 +69,5 @@ async function theRecord(cast: Cast, id: string, decision: string): Promise<void
   tell.scene("All of it is on record");
   await does(cast, "auditor", ["show", id, ...KIM]);
   await does(cast, "auditor", ["audit", "verify", ...KIM]);
-  tell.say(`What the first refusal means: npx brevet explain ELEVATION_REQUIRED   (its record: ${decision})`);
+  tell.say(`What the first refusal means: npx brevet explain ELEVATION_REQUIRED   (the guard's log has it as ${decision})`);
 }

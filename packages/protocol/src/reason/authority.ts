@@ -186,7 +186,8 @@ export const requestReasons: Entries<
     code: GrpcCode.INVALID_ARGUMENT,
     what: "Each approval of this method covers one exact request, so the request is needed.",
     causes: ["the elevation was asked for without the request", "the request and its digest do not belong together"],
-    callerRemedy: "Ask with the request: `brevet request METHOD --data @request.json`, or let the client library ask.",
+    callerRemedy:
+      "Ask with the request: let the client library ask, or run `brevet request METHOD --payload FILE` with the message in wire form.",
     operatorRemedy: "`bind: payload` of the method in the policy demands this.",
     retry: "never",
     metadata: ASK_KEYS,

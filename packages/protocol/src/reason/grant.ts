@@ -152,7 +152,8 @@ export const grantReasons: Entries<
     code,
     what: "The approval covers one exact request: this is another one, or it was used already.",
     causes: ["the request was changed after the approval", "the request was encoded anew, with other bytes", "the one use was made"],
-    callerRemedy: "Ask for an approval of exactly this request: `brevet request METHOD --data @request.json`.",
+    callerRemedy:
+      "Ask for an approval of exactly this request: let the client library ask, or run `brevet request METHOD --payload FILE` with the message in wire form.",
     operatorRemedy: "`brevet show ELEVATION` shows the approved request's digest and when it was used.",
     retry: "after-approval",
     metadata: [...ELEVATION_KEYS, "used"],

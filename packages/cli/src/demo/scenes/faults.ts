@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sleep, systemClock } from "@brevet/protocol";
-import { ANA, type Cast, does, nowText, refund, SAM, unexpected } from "../cast.ts";
+import { approved, type Cast, does, NIA, nowText, refund, tokenOf, unexpected } from "../cast.ts";
 import type { Finished } from "../stage.ts";
 import { restarted } from "./first-call.ts";
 
@@ -18,21 +18,9 @@ export function keeps({ data }: Pick<Cast, "data">): readonly string[] {
 export async function guardAlone(cast: Cast): Promise<void> {
   const { stage, tell } = cast;
   tell.scene("The authority is away, and the service restarts: its guard goes on with what it kept");
-  const asked = await stage.brevet([
-    "request",
-    "payments.v1.Ledger/Refund",
-    "--for",
-    "15m",
-    "--reason",
-    "OPS-8",
-    ...SAM,
-    "--output",
-    "json",
-  ]);
-  const { id } = JSON.parse(asked.stdout) as { id: string };
-  await does(cast, "approver", ["approve", id, ...ANA]);
-  // A made-up person's token comes from the authority: one in hand, as a real identity provider would have given it.
-  const token = (await stage.brevet(["token", "dev", ...SAM, "--for-audience", "payments-prod"])).stdout.trim();
+  await approved(cast, NIA, "payments.v1.Ledger/Refund", ["--for", "15m", "--reason", "OPS-8"]);
+  // Made-up people's tokens come from the authority, which will be away.
+  const token = await tokenOf(cast, NIA);
   const within = await permitted(cast, token);
   if (within.status !== 0) throw unexpected("A call within the window was refused", within);
   await stage.stop(cast.authority, "SIGKILL");
@@ -52,8 +40,7 @@ export async function wrongClock(cast: Cast): Promise<void> {
   tell.scene("The service's clock is two hours ahead: no window opens or ends by it");
   await stage.stop(cast.ledger);
   await restartLedger(cast, { NODE_OPTIONS: `--import ${skewedClock}`, BREVET_DEMO_AHEAD_MS: String(AHEAD_MS) });
-  const token = (await stage.brevet(["token", "dev", ...SAM, "--for-audience", "payments-prod"])).stdout.trim();
-  const still = await permitted(cast, token);
+  const still = await permitted(cast, await tokenOf(cast, NIA));
   if (still.status !== 0) throw unexpected("A wrong clock ended a window", still);
   tell.say(`It is ${nowText()}. The book, which goes by the machine, thinks otherwise; the 15 minutes of the guard go on:`);
   tell.quote("caller", still.stdout);

@@ -1,7 +1,7 @@
 // A service that is not on Node, behind the sidecar proxy, and a caller that is not either.
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ANA, type Cast, decisionIn, does, logLine, SAM, unexpected } from "../cast.ts";
+import { approved, type Cast, decisionIn, logLine, SAM, tokenOf, unexpected } from "../cast.ts";
 import { type Finished, Stage } from "../stage.ts";
 
 /** The same policy in front of a service that knows nothing of Brevet. */
@@ -17,7 +17,7 @@ export async function behindProxy(cast: Cast): Promise<void> {
   const proxy = await stage.proxy(words);
   const at = (proxy.ready as { address: string }).address;
   tell.quote("proxy", `listens at ${at}, in front of ${address}`);
-  const token = (await stage.brevet(["token", "dev", ...SAM, "--for-audience", "payments-prod"])).stdout.trim();
+  const token = await tokenOf(cast, SAM);
   const call = (...of: readonly string[]): Promise<Finished> =>
     python === undefined
       ? stage.caller([...of, "--address", at, "--identity-token", token])
@@ -26,9 +26,7 @@ export async function behindProxy(cast: Cast): Promise<void> {
   if (!/ELEVATION_(REQUIRED|EXPIRED)/.test(follow.stderr)) throw unexpected("The proxy did not refuse", follow);
   tell.quote("caller", follow.stderr);
   tell.quote("proxy", await logLine(proxy, decisionIn(follow.stderr)));
-  const ask = ["request", "payments.v1.Ledger/Follow", "--for", "1s", ...SAM, "--output", "json"];
-  const { id } = JSON.parse((await stage.brevet(ask)).stdout) as { id: string };
-  await does(cast, "approver", ["approve", id, ...ANA]);
+  await approved(cast, SAM, "payments.v1.Ledger/Follow", ["--for", "1s"]);
   const followed = await call("follow");
   tell.quote("caller", followed.stdout + followed.stderr);
   if (!followed.stdout.includes("ent_1") || !followed.stderr.includes("ELEVATION_EXPIRED"))
