@@ -145,6 +145,30 @@ test("whatever can be judged, every library reads as the guard does", { timeout:
   assert.ok(some > all / 5, `only ${some} of ${all} requests could be judged`);
 });
 
+/** Each has a reader that it misleads; once none is left, it need not be refused any more. */
+const MISLEADING: readonly [why: string, reader: RegExp, bytes: string][] = [
+  ["true or false in six bytes, and an amount in what is unknown", /proto-loader/, "78 80 80 80 80 80 00 a2 06 04 00 08 90 4e"],
+  ["an empty text, its length in six bytes", /proto-loader/, "8a 01 80 80 80 80 80 00 a2 06 04 00 08 90 4e"],
+  ["text that begins with a byte order mark", /google-protobuf/, "8a 01 04 ef bb bf 41"],
+  ["the key __proto__", /ts-proto/, "2a 0d 0a 09 5f 5f 70 72 6f 74 6f 5f 5f 10 05"],
+  ["the key __proto__ of a message", /ts-proto/, "a2 01 10 0a 09 5f 5f 70 72 6f 74 6f 5f 5f 12 03 0a 01 61"],
+  ["an entry whose message is left out", /ts-proto|proto-loader/, "a2 01 03 0a 01 61"],
+];
+
+for (const [why, reader, hex] of MISLEADING)
+  test(`what misleads some library is no request to judge: ${why}`, () => {
+    const bytes = Buffer.from(hex.replaceAll(" ", ""), "hex");
+    assert.equal(judged(bytes), false);
+    const misled = readers.filter((coder) => {
+      try {
+        return !readsTheSame(coder, bytes);
+      } catch {
+        return true;
+      }
+    });
+    assert.ok(misled.length > 0 && misled.every(({ name }) => reader.test(name)), misled.map(({ name }) => name).join());
+  });
+
 test("whatever a library writes can be judged", { timeout: 120_000 }, () => {
   const int64 = fc.oneof(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), fc.bigInt({ min: -2n, max: 2n }));
   const int32 = fc.oneof(fc.integer(), fc.integer({ min: -2, max: 2 }));
