@@ -90,11 +90,37 @@ test("what cannot work is told before anything is started", async () => {
     [[...needed, "--cert", "/nowhere/cert"], 2, /--cert and --key go together/],
     [[...needed, ...dev, "--tls-cert", "/nowhere/cert"], 2, /--tls-cert and --tls-key go together/],
     [[...needed, ...dev, "--drain", "soon"], 2, /not a duration/],
+    [
+      [...needed, ...dev, "--log-level", "loud"],
+      2,
+      /--log-level loud: there is no such level[\s\S]*trace, debug, info, warn, error, fatal, silent/,
+    ],
   ];
   const outcomes = await Promise.all(cases.map(([words]) => finished(brevet(...words))));
   for (const [i, [words, status, said]] of cases.entries()) {
     assert.equal(outcomes[i]?.status, status, words.join(" "));
     assert.match(outcomes[i]?.stderr ?? "", said);
+  }
+});
+
+test("a port that is taken is told with the option that chooses another", async () => {
+  await using authority = await startTestAuthority({ policy: POLICY });
+  const taken = new URL(authority.url).host;
+  const folder = await mkdtemp(join(tmpdir(), "brevet-guard-"));
+  const token = join(folder, "token");
+  await writeFile(token, await authority.token("workload:guard", { audience: "brevet" }));
+  const common = ["--upstream", "127.0.0.1:1", "--audience", "payments-test", "--authority", authority.url, "--token-file", token];
+  try {
+    for (const [option, where] of [
+      ["--proxy", ["--proxy", taken]],
+      ["--admin-listen", ["--proxy", "127.0.0.1:0", "--admin-listen", taken]],
+    ] as const) {
+      const { status, stderr } = await finished(brevet(...common, ...where));
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, new RegExp(`Something listens already at ${taken}[\\s\\S]*Choose another address: ${option}`));
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
 });
 

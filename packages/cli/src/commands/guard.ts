@@ -4,7 +4,6 @@ import { createServer, type Server } from "node:http";
 import type { Proxy, ProxyOptions } from "@brevet/guard/proxy";
 import { DEFAULT_AUTHORITY_AUDIENCE } from "@brevet/protocol";
 import { Command } from "commander";
-import { pino } from "pino";
 import { authorityUrl, type ConnectionOptions } from "../connection/connection.ts";
 import { type TokenSource, tokenSource } from "../connection/identity.ts";
 import { withConnection } from "../connection/options.ts";
@@ -13,6 +12,7 @@ import { version } from "../version.ts";
 import { durationOption } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
 import { readInput } from "./files.ts";
+import { loggerAt } from "./logger.ts";
 import { address } from "./serve.ts";
 
 interface GuardCommandOptions extends ConnectionOptions {
@@ -69,14 +69,15 @@ it changes; --cert and --key its client certificate; --as workload:NAME a made-u
 Only gRPC over HTTP/2 passes. docs/proxy.md says what is passed unchanged, and what is refused.`,
     )
     .action(async (options: GuardCommandOptions) => {
-      const logger = pino({ level: options.logLevel, base: { component: "guard" } }, pino.destination(2));
+      const logger = loggerAt(options.logLevel, "guard");
       const url = authorityUrl(options);
       const admin = options.adminListen === "off" ? undefined : address("--admin-listen", options.adminListen);
       const prepared = { ...(await proxyOptions(options, url)), identity: await identity(url, options), logger };
       // Only this command needs the guard: the others start faster without.
       const { proxy } = await import("@brevet/guard/proxy");
-      await using running = await started(() => proxy(prepared), options.proxy);
-      const health = admin === undefined ? undefined : await started(() => serveHealth(running, admin), options.adminListen);
+      await using running = await started("--proxy", options.proxy, () => proxy(prepared));
+      const health =
+        admin === undefined ? undefined : await started("--admin-listen", options.adminListen, () => serveHealth(running, admin));
       try {
         announce(context, running, options, health?.url);
         void running.ready(context.signal).then(
@@ -157,7 +158,7 @@ async function identity(url: string, options: GuardCommandOptions): Promise<Toke
 }
 
 /** What goes wrong at the start, with what would help. */
-async function started<T>(start: () => Promise<T>, where: string): Promise<T> {
+async function started<T>(option: string, where: string, start: () => Promise<T>): Promise<T> {
   try {
     return await start();
   } catch (error) {
@@ -166,7 +167,8 @@ async function started<T>(start: () => Promise<T>, where: string): Promise<T> {
       throw new CommandError(exitStatus.misuse, `${error.message}.`, { hints });
     }
     const { code } = error as NodeJS.ErrnoException;
-    if (code === "EADDRINUSE") throw new CommandError(exitStatus.no, `Something listens already at ${where}.`);
+    if (code === "EADDRINUSE")
+      throw new CommandError(exitStatus.no, `Something listens already at ${where}.`, { hints: [`Choose another address: ${option}`] });
     throw new CommandError(exitStatus.no, `It cannot listen at ${where}: ${error instanceof Error ? error.message : String(error)}.`);
   }
 }

@@ -2,13 +2,13 @@
 import type { Authority, AuthorityOptions } from "@brevet/authority";
 import { DEFAULT_ADMIN_PORT, DEFAULT_AUTHORITY_AUDIENCE, DEFAULT_PORT } from "@brevet/protocol";
 import { Command } from "commander";
-import { pino } from "pino";
 import { parse } from "yaml";
 import { DEFAULT_DATA } from "../connection/identity.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
 import { version } from "../version.ts";
 import type { CommandContext } from "./context.ts";
 import { readInput, readPolicyFile, readText } from "./files.ts";
+import { loggerAt } from "./logger.ts";
 
 interface ServeOptions {
   readonly config?: string;
@@ -26,8 +26,6 @@ interface ServeOptions {
   readonly acceptClock?: boolean;
   readonly logLevel: string;
 }
-
-const LEVELS: readonly string[] = [...Object.keys(pino.levels.values), "silent"];
 
 /** `brevet serve`. */
 export function serveCommand(context: CommandContext): Command {
@@ -52,11 +50,7 @@ export function serveCommand(context: CommandContext): Command {
     .option("--log-level <level>", "pino level", "info")
     .action(async (given: ServeOptions, command: Command) => {
       const options = await withConfig(given, command);
-      if (!LEVELS.includes(options.logLevel))
-        throw new CommandError(exitStatus.misuse, `--log-level ${options.logLevel}: there is no such level.`, {
-          hints: [`There are: ${LEVELS.join(", ")}`],
-        });
-      const logger = pino({ level: options.logLevel, base: { component: "authority" } }, pino.destination(2));
+      const logger = loggerAt(options.logLevel, "authority");
       await using authority = await start(options, logger);
       announce(context, authority, options);
       await new Promise<void>((resolve) => {
