@@ -17,6 +17,7 @@ export interface IdentityOptions {
 /** Gives a token for an audience. */
 export type TokenSource = (audience: string) => Promise<string>;
 
+const CODE_VARIABLE = "BREVET_DEV_CODE";
 /** The directory of the embedded store, unless said otherwise. */
 export const DEFAULT_DATA = ".brevet";
 
@@ -45,11 +46,16 @@ async function readTokenFile(file: string): Promise<string> {
 
 /** Signs in a made-up person at the authority's development issuer. Tokens are reused while they are good for another minute. */
 function developmentToken(authority: string, principal: string, options: IdentityOptions): TokenSource {
+  if (!/^(user|workload|ci):\S+$/.test(principal)) {
+    throw new CommandError(exitStatus.misuse, `"${principal}" is not a principal's name.`, {
+      hints: ["Write --as user:sam@example.com, or workload:NAME or ci:NAME for a program."],
+    });
+  }
   const tokens = new Map<string, { token: string; expiresAt: number }>();
   return async (audience) => {
     const known = tokens.get(audience);
     if (known !== undefined && known.expiresAt - performance.timeOrigin - performance.now() > 60_000) return known.token;
-    const code = await developmentCode(options);
+    const { code, from } = await developmentCode(options);
     let response: Response;
     try {
       response = await fetch(new URL("/dev/token", authority), {
@@ -67,30 +73,51 @@ function developmentToken(authority: string, principal: string, options: Identit
       });
     }
     const text = await response.text();
-    if (!response.ok) throw refusedSignIn(response.status, text, principal);
+    if (!response.ok) throw refusedSignIn(response.status, text, principal, from);
     const { token, expiresAt } = JSON.parse(text) as { token: string; expiresAt: number | string };
     tokens.set(audience, { token, expiresAt: typeof expiresAt === "number" ? expiresAt : Date.parse(expiresAt) });
     return token;
   };
 }
 
-function refusedSignIn(status: number, text: string, principal: string): CommandError {
+function refusedSignIn(status: number, text: string, principal: string, from: string): CommandError {
   if (status === 404) {
     return new CommandError(exitStatus.no, `The authority does not run with --dev, so ${principal} cannot be signed in by name.`, {
       hints: ["Use a token of a real issuer: --token-file FILE, BREVET_TOKEN_FILE or BREVET_TOKEN."],
     });
   }
-  return new CommandError(exitStatus.no, `The authority did not sign in ${principal}: ${text.trim().slice(0, 300)}`);
+  const problem = problemIn(text) || `HTTP ${status}`;
+  const cure =
+    from === CODE_VARIABLE
+      ? 'unset it, or set it to the code that "brevet serve --dev" printed.'
+      : `name the directory of this one with --dev-data or BREVET_DATA, or set ${CODE_VARIABLE}.`;
+  const hints = status === 401 ? [`It was taken from ${from}, which may be of another authority: ${cure}`] : [];
+  return new CommandError(exitStatus.no, `${problem.charAt(0).toUpperCase()}${problem.slice(1)}: ${principal} was not signed in.`, {
+    hints,
+  });
 }
 
-async function developmentCode(options: IdentityOptions): Promise<string> {
-  if (process.env.BREVET_DEV_CODE !== undefined) return process.env.BREVET_DEV_CODE;
+/** The words of a refusal: its `error`, or all of it where it is something else's. */
+function problemIn(text: string): string {
+  try {
+    const { error } = JSON.parse(text) as { error?: unknown };
+    if (typeof error === "string") return error;
+  } catch {
+    // Not the authority's own answer.
+  }
+  return text.trim().slice(0, 300);
+}
+
+/** The code of the authority that runs with `--dev`, and where it was found. */
+async function developmentCode(options: IdentityOptions): Promise<{ code: string; from: string }> {
+  const given = process.env[CODE_VARIABLE];
+  if (given !== undefined) return { code: given, from: CODE_VARIABLE };
   const file = join(options.devData ?? process.env.BREVET_DATA ?? DEFAULT_DATA, "dev.json");
   try {
-    return (JSON.parse(await readFile(file, "utf8")) as { code: string }).code;
+    return { code: (JSON.parse(await readFile(file, "utf8")) as { code: string }).code, from: file };
   } catch {
     throw new CommandError(exitStatus.misuse, `--as needs the code that "brevet serve --dev" printed, and ${file} is not here.`, {
-      hints: ["Set BREVET_DEV_CODE to it, or name the authority's data directory with BREVET_DATA."],
+      hints: ["Set BREVET_DEV_CODE to it, or name the authority's data directory with --dev-data or BREVET_DATA."],
     });
   }
 }
