@@ -11,7 +11,7 @@ export interface HeldPosition {
 /** The log is no successor of what this guard knows: nothing of it is taken in. */
 export class RefusedLog extends Error {
   readonly fix =
-    "find out whether the authority lost entries or was replaced; restore it by `brevet restore`, which opens a new epoch. If this log is the right one, start the guard again without its state";
+    "find out whether the authority lost entries or was replaced, and start it again with the data directory that it had. If this log is the right one, start the guard again without its state";
 }
 
 /** The checkpoint held, and the key that it was signed with when the guard first saw a log of its epoch. */

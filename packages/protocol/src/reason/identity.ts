@@ -158,7 +158,7 @@ export const identityReasons: Entries<
     code,
     what: "A fresher or stronger sign-in is needed for this.",
     causes: ["the last sign-in is too long ago", "the sign-in was without a second factor"],
-    callerRemedy: "Sign in again with `brevet login`, with the second factor if asked for one.",
+    callerRemedy: "Sign in again where the token comes from, with the second factor if asked for one, and send the new token.",
     operatorRemedy: "Check what the policy demands of a sign-in, and that the issuer puts `auth_time`, `acr` and `amr` into its tokens.",
     retry: "after-reauthentication",
     metadata: [...CALL_KEYS, "maxAgeSeconds", "requiredAcr"],
