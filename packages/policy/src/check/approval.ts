@@ -3,6 +3,7 @@
 import type { EntitlementDocument, PolicyDocument, StageDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
 import { kindOfName } from "../principal/principal.ts";
+import { escalatesInTime } from "./durations.ts";
 import { checkSelectors, meant } from "./selectors.ts";
 
 /** The approval of one entitlement. */
@@ -94,7 +95,8 @@ function checkReach(
     const all = new Set<string>();
     let open = false;
     for (const [index, stage] of stages.entries()) {
-      const known = meant(document, [...stage.approvers, ...(stage.escalate?.to ?? [])]);
+      const later = escalatesInTime(entry, stage) ? stage.escalate?.to : undefined;
+      const known = meant(document, [...stage.approvers, ...(later ?? [])]);
       const people = [...known.names].filter((name) => name.startsWith("user:") && name !== without);
       if (!known.open && people.length < (stage.quorum ?? 1))
         return [...at, "approval", "stages", index, stage.quorum === undefined ? "approvers" : "quorum"];

@@ -1,7 +1,8 @@
 // Lengths of time: none absurd, none contradicting another.
 // Never reads a clock.
 import { REMEMBER_ENDED_MS } from "@brevet/protocol";
-import type { EntitlementDocument, PolicyDocument } from "../document/document.ts";
+import { DEFAULT_PENDING_MS } from "../compile/entitlement.ts";
+import type { EntitlementDocument, PolicyDocument, StageDocument } from "../document/document.ts";
 import { durationMs } from "../document/duration.ts";
 import type { Path, Report } from "../document/report.ts";
 
@@ -39,8 +40,16 @@ function checkEntitlement(at: Path, entry: EntitlementDocument, report: Report):
       fix: "drain for less, or ask for a longer window",
     });
   within(entry.cooldown, [...at, "cooldown"], report, 0);
-  for (const [index, stage] of (entry.approval?.stages ?? []).entries())
-    within(stage.escalate?.after, [...at, "approval", "stages", index, "escalate", "after"], report);
+  for (const [index, stage] of (entry.approval?.stages ?? []).entries()) {
+    const after: Path = [...at, "approval", "stages", index, "escalate", "after"];
+    within(stage.escalate?.after, after, report);
+    if (stage.escalate !== undefined && !escalatesInTime(entry, stage))
+      report.warning(after, {
+        rule: "escalation-too-late",
+        message: `it never escalates: nobody waits for votes longer than ${entry.pending ?? "1h"} (pending)`,
+        fix: "make after shorter than pending",
+      });
+  }
   const [normal, longest, whole] = [ms(duration?.default), ms(duration?.max), ms(extend?.max)];
   if (normal !== undefined && longest !== undefined && normal > longest)
     report.error([...at, "duration", "default"], {
@@ -60,6 +69,11 @@ function checkEntitlement(at: Path, entry: EntitlementDocument, report: Report):
       message: "streams that are terminated are not drained",
       fix: "write onExpiry: drain, or leave `for` out",
     });
+}
+
+/** Whether the others whom a stage names are asked before the wait for votes is over. */
+export function escalatesInTime({ pending }: EntitlementDocument, { escalate }: StageDocument): boolean {
+  return (ms(escalate?.after) ?? 0) < (ms(pending) ?? DEFAULT_PENDING_MS);
 }
 
 function within(text: string | undefined, at: Path, report: Report, leastMs = 1): void {

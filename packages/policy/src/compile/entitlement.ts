@@ -11,7 +11,8 @@ import { elevatedBy, type Methods } from "./methods.ts";
 
 const DEFAULT_WINDOW_MS = 15 * 60_000;
 const DEFAULT_MAX_MS = 60 * 60_000;
-const DEFAULT_PENDING_MS = 60 * 60_000;
+/** How long an elevation waits for votes where its entitlement does not say. */
+export const DEFAULT_PENDING_MS = 60 * 60_000;
 const DEFAULT_START_WITHIN_MS = 60 * 60_000;
 const DEFAULT_REVIEW_MS = 24 * 60 * 60_000;
 const DEFAULT_COOLDOWN_MS = 5 * 60_000;

@@ -210,6 +210,23 @@ const faults: Readonly<Record<string, Fault>> = {
     finding: "warning drain-time-unused",
     at: "30s }",
   },
+  "others who would be asked when it has lapsed already": {
+    change: [["after: 10m", "after: 1h"]],
+    finding: "warning escalation-too-late",
+    at: "1h, to",
+  },
+  "others who would be asked when a shorter wait is over": {
+    change: [["    extend: { max: 2h", "    pending: 10m\n    extend: { max: 2h"]],
+    finding: "warning escalation-too-late",
+    at: "10m, to",
+  },
+  "a quorum that only those could reach who are asked too late": {
+    change: [
+      [STAGES, 'stages:\n        - { approvers: ["user:ana@acme.test"], quorum: 2, escalate: { after: 2h, to: ["group:security"] } }'],
+    ],
+    finding: "error quorum-unreachable",
+    at: "2, escalate",
+  },
   "stale later than the limit": {
     change: [["entitlements:", "whenStale: { after: 2m, atMost: 1m }\nentitlements:"]],
     finding: "error stale-limits",
