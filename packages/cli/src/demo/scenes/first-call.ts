@@ -62,6 +62,7 @@ export async function parkedCall(cast: Cast, auto: boolean): Promise<{ id: strin
   decided.abort();
   await voting;
   const ran = ended.status === 0;
+  if (!ran && (auto || !ended.stderr.includes("ELEVATION_DENIED"))) throw unexpected("The parked call did not go on", ended);
   tell.say(ran ? "The parked call went on by itself and ran." : "The parked call ended with the approver's words.");
   return { id, ran };
 }
