@@ -182,8 +182,8 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   #mayPark(refused: ReceivedStatus): boolean {
     const { settings } = this.#means;
     if (this.#committed || !this.#isOutermost || settings.signal?.aborted) return false;
-    if (this.#issuedAgain) return this.#unproven !== undefined && isBehind(refused, this.#unproven.id);
-    return !this.#isStream || !endedUnderway(refused, settings.clock.monotonicMs() - this.#issuedAtMs);
+    if (this.#isStream && endedUnderway(refused, settings.clock.monotonicMs() - this.#issuedAtMs)) return false;
+    return !this.#issuedAgain || (this.#unproven !== undefined && isBehind(refused, this.#unproven.id));
   }
 
   get #isStream(): boolean {

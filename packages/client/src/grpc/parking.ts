@@ -230,7 +230,9 @@ export class Parking {
       if (elevation.state === ElevationState.SCHEDULED)
         elevation = await this.#patiently(parked, signal, () => this.#session.start(found.id, { signal }));
       this.#say(approved(parked.method, elevation));
-      const wantsGrant = this.#settings.alwaysGrant || demandsGrant(elevation);
+      // A stream may have sent more than is kept before a guard that has not heard of the approval refuses it: it is not left to chance.
+      const streams = parked.request === undefined;
+      const wantsGrant = this.#settings.alwaysGrant || streams || demandsGrant(elevation);
       const grant = wantsGrant ? await this.#patiently(parked, signal, () => this.#session.issueGrant(found.id, { signal })) : undefined;
       // An approval of one exact request is used with this call.
       if (grant !== undefined && elevation.payloadDigest === undefined) this.#credentials.hold(elevation);

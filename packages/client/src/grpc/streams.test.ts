@@ -42,6 +42,31 @@ test("a refused call of any kind waits for a person and runs: the service gets e
   }
 });
 
+test("an approved call of any kind runs though the guard has not heard of the approval: it is shown the grant", async () => {
+  for (const method of EACH_KIND) {
+    await using desk = await Guarded.open();
+    desk.cut();
+    const streams = method === "Import" || method === "Chat";
+    const sent = streams ? numbers(90) : ["a"];
+    const running = begin(desk.client({ buffer: { messages: 20 } }), method, streams ? undefined : sent);
+    const writing = streams ? send(running, sent.slice(0, 1)) : undefined;
+    const { elevation } = await desk.event("waiting");
+    // More than is kept: its writer waits for room, and goes on as soon as the call is issued again.
+    const rest = writing?.then(() => send(running, sent.slice(1))).then(() => running.writing?.end());
+    await desk.approve(elevation);
+    const { code, message } = await running.answer;
+    assert.equal(code, status.OK, `${method}: ${message}`);
+    await rest;
+    assert.deepEqual(desk.handled, [{ method, messages: sent }]);
+    assert.equal((await desk.mine()).length, 1);
+    assert.deepEqual(
+      desk.events.map(({ kind }) => kind),
+      ["asked", "waiting", "approved", "running", "window"],
+      method,
+    );
+  }
+});
+
 test("a program goes on writing into a parked call until the buffer is full, then waits, and nothing is lost", async () => {
   for (const method of STREAMED) {
     await using desk = await Guarded.open();
@@ -330,6 +355,20 @@ test("a stream that the guard ends when its elevation is over is not parked, and
     assert.deepEqual(desk.events.slice(from), []);
     assert.deepEqual(desk.handled, [{ method, messages: ["a"] }]);
   }
+});
+
+test("a stream that ran after the approval, and is ended with another window, is not issued once more", async () => {
+  await using scene = await Scene.open();
+  const method = "List";
+  const expired = () => {
+    const now = new Date().toISOString();
+    return required({ method, reason: "ELEVATION_EXPIRED", metadata: { elevation: "elv_other", serverTime: now, expiredAt: now } });
+  };
+  scene.rule = (_, count) => (count === 1 ? required({ method }) : expired());
+  const answer = stream(scene.client(), method, ["a"]);
+  await scene.approve((await scene.event("waiting")).elevation);
+  assert.equal((await answer).status.reason, "ELEVATION_EXPIRED");
+  assert.equal(scene.seen.length, 2);
 });
 
 test("a stream that is ended with its window before any response header is not taken for one that was held back", async () => {

@@ -1,5 +1,6 @@
 // A real authority, a real guard and a real grpc-js service behind it, with methods of every kind; and a caller whose calls go through elevate().
 import { once } from "node:events";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type Guard, guard } from "@brevet/guard/grpc";
 import { type Elevation, ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { startTestAuthority, type TestAuthority } from "@brevet/testing";
@@ -98,6 +99,8 @@ export class Guarded implements AsyncDisposable {
   listing: (request: string) => Iterable<string> = (request) => [request];
   /** What Relay, which anybody may call, does on behalf of its caller. */
   relay: (call: ServerUnaryCall<Buffer, Buffer>) => Promise<string> = () => Promise.resolve("");
+  /** Cuts the guard off from the authority, for good. Callers still reach both. */
+  cut: () => void = () => {};
   readonly #tokens = new Map<string, string>();
   readonly #cleanup = new AsyncDisposableStack();
   #port = 0;
@@ -111,8 +114,11 @@ export class Guarded implements AsyncDisposable {
     const { authority } = desk;
     desk.#cleanup.use(authority);
     for (const audience of [DESK_AUDIENCE, "brevet"]) desk.#tokens.set(audience, await authority.token("user:sam@test", { audience }));
+    const line = await openLine(authority.url);
+    desk.cut = line.cut;
+    desk.#cleanup.defer(line.cut);
     const guarding: Guard = guard({
-      authority: authority.url,
+      authority: line.url,
       audience: DESK_AUDIENCE,
       identity: (audience) => authority.token("workload:guard", { audience }),
       logger: { info: () => {}, warn: () => {}, error: () => {} },
@@ -275,4 +281,31 @@ export function begin(client: Client, method: DeskMethod, messages?: readonly st
     writing.end();
   }
   return { answer: promise, received, writing, cancel: () => writing.cancel() };
+}
+
+/** A line to an authority that can be cut. */
+async function openLine(authority: string): Promise<{ readonly url: string; cut(): void }> {
+  const { hostname, port } = new URL(authority);
+  const ends = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const end of [near, far]) {
+      ends.add(end);
+      end.on("error", () => {});
+      end.on("close", () => {
+        ends.delete(end);
+        near.destroy();
+        far.destroy();
+      });
+    }
+    near.pipe(far);
+    far.pipe(near);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const cut = () => {
+    server.close();
+    for (const end of ends) end.destroy();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, cut };
 }

@@ -44,12 +44,13 @@ services:
     methods:
       Refund: { access: elevated }
       Payout: { access: elevated }
+      List: { access: elevated }
 whenStale: { after: 2s, then: known, atMost: 5m }
 mode: enforce
 entitlements:
   refund:
     description: Refund
-    methods: [${REFUND}]
+    methods: [${REFUND}, test.v1.Ledger/List]
     requesters: ["user:sam@test"]
     duration: { default: 10m, max: 20m }
     pending: 30m
