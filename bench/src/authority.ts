@@ -1,7 +1,7 @@
 // The authority of a benchmark, in a process of its own.
 import { type Authority, startAuthority } from "@brevet/authority";
 import { pino } from "pino";
-import { policyText } from "./elevated.ts";
+import { descriptors, policyText } from "./elevated.ts";
 import { answer } from "./process.ts";
 
 /** What the parent asks: to start, and then for tokens of made-up people. */
@@ -30,7 +30,7 @@ answer(async (question: AuthorityQuestion): Promise<AuthorityAnswer | string> =>
     data,
     listen: { host: "127.0.0.1", port: 0 },
     admin: false,
-    policies: [{ file: "bench.yaml", text: policyText() }],
+    policies: [{ file: "bench.yaml", text: policyText(), descriptors: descriptors() }],
     dev: true,
     logger: pino({ level: "error" }),
   });

@@ -1,6 +1,8 @@
 // What the benchmarks elevate: one audience, one method, one active elevation.
 import { newId } from "@brevet/protocol";
 import { type Elevation, ElevationService, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 
@@ -11,6 +13,19 @@ export const METHOD = "bench.v1.Bench/Call";
 
 /** Another, that answers with a stream. */
 export const STREAM = "bench.v1.Bench/Watch";
+
+/** What the methods are: one message each way, and one message for a stream. */
+export function descriptors(): Uint8Array {
+  const method = (name: string, serverStreaming: boolean) => ({
+    name,
+    inputType: ".bench.v1.Any",
+    outputType: ".bench.v1.Any",
+    serverStreaming,
+  });
+  const service = { name: "Bench", method: [method("Call", false), method("Watch", true)] };
+  const file = { name: "bench.proto", package: "bench.v1", syntax: "proto3", messageType: [{ name: "Any" }], service: [service] };
+  return toBinary(FileDescriptorSetSchema, create(FileDescriptorSetSchema, { file: [file] }));
+}
 
 /** A policy in which group:callers may be elevated to {@link METHOD} and {@link STREAM} by group:approvers. */
 export function policyText(): string {
