@@ -3,7 +3,6 @@
 import type { EntitlementDocument, PolicyDocument, StageDocument } from "../document/document.ts";
 import type { Path, Report } from "../document/report.ts";
 import { kindOfName } from "../principal/principal.ts";
-import { escalatesInTime } from "./durations.ts";
 import { checkSelectors, meant } from "./selectors.ts";
 
 /** The approval of one entitlement. */
@@ -95,8 +94,7 @@ function checkReach(
     const all = new Set<string>();
     let open = false;
     for (const [index, stage] of stages.entries()) {
-      const later = escalatesInTime(entry, stage) ? stage.escalate?.to : undefined;
-      const known = meant(document, [...stage.approvers, ...(later ?? [])]);
+      const known = meant(document, [...stage.approvers, ...(stage.escalate?.to ?? [])]);
       const people = [...known.names].filter((name) => name.startsWith("user:") && name !== without);
       if (!known.open && people.length < (stage.quorum ?? 1))
         return [...at, "approval", "stages", index, stage.quorum === undefined ? "approvers" : "quorum"];

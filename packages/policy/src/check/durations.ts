@@ -2,7 +2,7 @@
 // Never reads a clock.
 import { REMEMBER_ENDED_MS } from "@brevet/protocol";
 import { DEFAULT_PENDING_MS } from "../compile/entitlement.ts";
-import type { EntitlementDocument, PolicyDocument, StageDocument } from "../document/document.ts";
+import type { EntitlementDocument, PolicyDocument } from "../document/document.ts";
 import { durationMs } from "../document/duration.ts";
 import type { Path, Report } from "../document/report.ts";
 
@@ -43,7 +43,7 @@ function checkEntitlement(at: Path, entry: EntitlementDocument, report: Report):
   for (const [index, stage] of (entry.approval?.stages ?? []).entries()) {
     const after: Path = [...at, "approval", "stages", index, "escalate", "after"];
     within(stage.escalate?.after, after, report);
-    if (stage.escalate !== undefined && !escalatesInTime(entry, stage))
+    if ((ms(stage.escalate?.after) ?? 0) >= (ms(entry.pending) ?? DEFAULT_PENDING_MS))
       report.warning(after, {
         rule: "escalation-too-late",
         message: `it never escalates: nobody waits for votes longer than ${entry.pending ?? "1h"} (pending)`,
@@ -69,11 +69,6 @@ function checkEntitlement(at: Path, entry: EntitlementDocument, report: Report):
       message: "streams that are terminated are not drained",
       fix: "write onExpiry: drain, or leave `for` out",
     });
-}
-
-/** Whether the others whom a stage names are asked before the wait for votes is over. */
-export function escalatesInTime({ pending }: EntitlementDocument, { escalate }: StageDocument): boolean {
-  return (ms(escalate?.after) ?? 0) < (ms(pending) ?? DEFAULT_PENDING_MS);
 }
 
 function within(text: string | undefined, at: Path, report: Report, leastMs = 1): void {

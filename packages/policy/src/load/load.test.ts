@@ -220,13 +220,6 @@ const faults: Readonly<Record<string, Fault>> = {
     finding: "warning escalation-too-late",
     at: "10m, to",
   },
-  "a quorum that only those could reach who are asked too late": {
-    change: [
-      [STAGES, 'stages:\n        - { approvers: ["user:ana@acme.test"], quorum: 2, escalate: { after: 2h, to: ["group:security"] } }'],
-    ],
-    finding: "error quorum-unreachable",
-    at: "2, escalate",
-  },
   "stale later than the limit": {
     change: [["entitlements:", "whenStale: { after: 2m, atMost: 1m }\nentitlements:"]],
     finding: "error stale-limits",
