@@ -68,7 +68,7 @@ export class AuthoritySession implements Disposable {
 
   constructor(options: AuthorityOptions) {
     const { clock = systemClock, random = Math.random, logger } = options;
-    this.#connection = openConnection(options);
+    this.#connection = openConnection(options, clock);
     this.url = this.#connection.url;
     this.#pace = { clock, random };
     this.#newId = options.newId ?? newId;

@@ -1,12 +1,16 @@
 // The one HTTP/2 connection to the configured authority, with the caller's identity on each call. Opened by the first call, let go when idle.
 // Talks to no other address, whatever a service says.
-import { DEFAULT_AUTHORITY_AUDIENCE } from "@brevet/protocol";
+import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, formatDuration } from "@brevet/protocol";
 import { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { type Client, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { bounded, type Limit } from "./bounded.ts";
 import { IdentityFailure } from "./failure.ts";
 
-/** Gives an identity token for an audience: the service's or the authority's. Called for each use; cache where that is costly. */
+/**
+ * Gives an identity token for an audience: the service's or the authority's. Called for each use; cache where that is costly. One for the
+ * authority that is not there in 8 s counts as none.
+ */
 export type IdentitySource = (audience: string) => string | Promise<string>;
 
 /** TLS towards the authority, PEM. Without `ca` the system's certificate authorities count; `cert` and `key` are the caller's own. */
@@ -38,13 +42,17 @@ export interface Connection {
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
 const PING_INTERVAL_MS = 20_000;
 const IDLE_MS = 60_000;
+// Less than any call of the authority may take: the call would be told that the authority is slow.
+const TOKEN_LIMIT_MS = 8000;
 
 /** Prepares the connection; nothing is sent. Throws TypeError for a URL that no token may be sent to. */
-export function openConnection(options: ConnectionOptions): Connection {
+export function openConnection(options: ConnectionOptions, clock: Clock): Connection {
   const url = authorityOrigin(options.authority);
   const audience = options.authorityAudience ?? DEFAULT_AUTHORITY_AUDIENCE;
   const identify: Interceptor = (next) => async (request) => {
-    request.header.set("authorization", `Bearer ${await identityToken(options.identity, audience)}`);
+    // An interceptor that waits is not ended with its call.
+    const token = await bounded(identityToken(options.identity, audience), request.signal, tokenLimit(clock, audience, TOKEN_LIMIT_MS));
+    request.header.set("authorization", `Bearer ${token}`);
     return next(request);
   };
   const { ca, cert, key } = options.tls ?? {};
@@ -77,4 +85,9 @@ export async function identityToken(identity: IdentitySource, audience: string):
   }
   if (typeof token !== "string" || token === "") throw new IdentityFailure(audience, "it gave no token");
   return token;
+}
+
+/** What a token that does not come ends with, after so long. */
+export function tokenLimit(clock: Clock, audience: string, afterMs: number): Limit {
+  return { clock, afterMs, late: () => new IdentityFailure(audience, `it gave none in ${formatDuration(afterMs)}`) };
 }

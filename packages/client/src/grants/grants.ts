@@ -1,6 +1,7 @@
 // Grants in hand, one for each elevation: fetched when first wanted, renewed in the background before their end. Never writes one down.
 import { MAX_GRANT_LIFETIME_MS, parseGrant } from "@brevet/protocol";
 import type { ElevationServiceIssueGrantResponse } from "@brevet/protocol/brevet/v1/elevation";
+import { bounded } from "../connection/bounded.ts";
 import type { ClientLogger } from "../connection/logger.ts";
 import type { Pace } from "../connection/retry.ts";
 
@@ -66,7 +67,7 @@ export class Grants {
     if (held !== undefined) return held;
     // Others may wait for the same answer: one caller's abort must not take it from them.
     const coming = this.#coming.get(elevationId) ?? this.#fetch(elevationId);
-    return signal === undefined ? coming : unlessAborted(coming, signal);
+    return signal === undefined ? coming : bounded(coming, signal);
   }
 
   /** Lets go of the grant of an elevation. */
@@ -95,13 +96,4 @@ export class Grants {
     });
     return grant;
   }
-}
-
-/** The promise, or the signal's reason if that comes first; `signal` is not aborted yet. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason as Error);
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

@@ -24,7 +24,8 @@ export interface ElevateOptions {
   readonly audience: string;
   /**
    * Gives the identity token for an audience: the service's, for its calls, and the authority's. Called for each call; cache where that is
-   * costly. Clients with the same function share one connection and one watch.
+   * costly. Clients with the same function share one connection and one watch. A call waits for its first token until its deadline, without one
+   * for as long as it takes; after an approval for the rest of `wait`, 5 s at least.
    */
   readonly identity: IdentitySource;
   /** Longest wait for an approval, "10m" or milliseconds; "10m" unless told. Apart from the call's deadline. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { TestClock } from "@brevet/testing";
 import { Metadata, status } from "@grpc/grpc-js";
 import { AUDIENCE, call, required, Scene, until } from "../testdata/scene.ts";
 import { elevate } from "./grpc.ts";
@@ -255,6 +256,57 @@ test("a token that never comes ends with the deadline, or when the call is cance
   made.cancel();
   assert.equal((await made.answer).code, status.CANCELLED);
   assert.equal(scene.seen.length, 0);
+});
+
+test("a token that never comes after the approval ends the call, and the end of all waits does so at once", async () => {
+  for (const closes of [false, true]) {
+    await using scene = await Scene.open();
+    const closing = new AbortController();
+    let given = 0;
+    const fetching = Promise.withResolvers<void>();
+    const identity = (audience: string): string | Promise<string> => {
+      if (audience === "brevet" || given++ === 0) return scene.identity(audience);
+      fetching.resolve();
+      return new Promise<string>(() => {});
+    };
+    const clock = new TestClock();
+    const made = call(scene.client({ identity, clock, wait: "30s", signal: closing.signal }));
+    await scene.approve((await scene.event("waiting")).elevation);
+    // The window was started, so that the call would go on at once.
+    await scene.event("approved");
+    await fetching.promise;
+    if (closes) closing.abort(new Error("shutting down"));
+    else await clock.advanceSlowly(31_000, 1000);
+    const { code, status: read, message } = await made.answer;
+    if (closes) assert.deepEqual([code, /shutting down/.test(message)], [status.CANCELLED, true]);
+    else assert.deepEqual([code, read.reason, /it gave none in 30s/.test(message)], [status.UNAUTHENTICATED, "IDENTITY_MISSING", true]);
+    assert.equal(scene.seen.length, 1);
+  }
+});
+
+test("a token for the authority that never comes ends the call, whichever step of its story wants it", async () => {
+  for (const step of ["asking", "the grant"] as const) {
+    await using scene = await Scene.open();
+    let hangs = step === "asking";
+    const fetching = Promise.withResolvers<void>();
+    const identity = (audience: string): string | Promise<string> => {
+      if (audience !== "brevet" || !hangs) return scene.identity(audience);
+      fetching.resolve();
+      return new Promise<string>(() => {});
+    };
+    const clock = new TestClock();
+    const made = call(scene.client({ identity, clock, wait: "1m", present: "grant" }));
+    if (step === "the grant") {
+      const { elevation } = await scene.event("waiting");
+      hangs = true;
+      await scene.approve(elevation);
+    }
+    await fetching.promise;
+    await clock.advanceSlowly(9000, 1000);
+    const { code, status: read, message } = await made.answer;
+    assert.deepEqual([code, read.reason], [status.UNAUTHENTICATED, "IDENTITY_MISSING"], `${step}: ${message}`);
+    assert.match(message, /no identity token for brevet: it gave none in 8s/);
+  }
 });
 
 test("a program's function that throws ends its call with what it said", async () => {

@@ -4,6 +4,8 @@ import { sanitise, sleep } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import type { Ask, AuthoritySession, Outage } from "../client.ts";
+import { bounded } from "../connection/bounded.ts";
+import { tokenLimit } from "../connection/connection.ts";
 import { AuthorityError, IdentityFailure } from "../connection/failure.ts";
 import { backoffMs } from "../connection/retry.ts";
 import { isApproved, type WaitResult } from "../watch/outcome.ts";
@@ -42,6 +44,8 @@ interface Parked extends ParkedCall, Pick<RefusedCall, "given" | "request"> {
 }
 
 const GRANT_PATIENCE_MS = 1500;
+// However little of the wait is left: a token may have to be fetched.
+const TOKEN_PATIENCE_MS = 5000;
 
 /** See the head of this file. */
 export class Parking {
@@ -82,10 +86,12 @@ export class Parking {
   /** For a call that was issued again before the guard had heard of the approval: shows it the grant. Never rejects. */
   async prove(call: RefusedCall, { id }: Elevation, signal: AbortSignal): Promise<Verdict> {
     try {
-      const soon = AbortSignal.any([this.#orClosing(signal), AbortSignal.timeout(GRANT_PATIENCE_MS)]);
+      const either = this.#orClosing(signal);
+      const soon = AbortSignal.any([either, AbortSignal.timeout(GRANT_PATIENCE_MS)]);
       const grant = await this.#session.issueGrant(id, { signal: soon });
-      return { kind: "issue", metadata: await this.#credentials.with(call.given, grant) };
+      return { kind: "issue", metadata: await this.#identified(call.given, grant, either, TOKEN_PATIENCE_MS) };
     } catch (error) {
+      if (error instanceof IdentityFailure) return { kind: "end", status: noIdentity(call, error) };
       this.#settings.logger?.warn(
         { elevation: id, err: String(error) },
         "brevet: the guard has not heard of the elevation, and no grant is to be had",
@@ -146,7 +152,7 @@ export class Parking {
     if (elevation === undefined) return { kind: "end", status: call.status };
     try {
       const grant = await this.#patiently(parked, signal, () => this.#session.issueGrant(elevation, { fresh: true, signal }));
-      return { kind: "issue", metadata: await this.#credentials.with(parked.given, grant) };
+      return { kind: "issue", metadata: await this.#identified(parked.given, grant, signal, this.#tokenMs(parked)) };
     } catch (error) {
       if (!(error instanceof AuthorityError) || error.transient) throw error;
       return this.#elevate(parked, call, signal);
@@ -236,7 +242,7 @@ export class Parking {
       const grant = wantsGrant ? await this.#patiently(parked, signal, () => this.#session.issueGrant(found.id, { signal })) : undefined;
       // An approval of one exact request is used with this call.
       if (grant !== undefined && elevation.payloadDigest === undefined) this.#credentials.hold(elevation);
-      const metadata = await this.#credentials.with(parked.given, grant);
+      const metadata = await this.#identified(parked.given, grant, signal, this.#tokenMs(parked));
       this.#say(running(parked.method, elevation));
       // Identity is enough, and the guard most often hears of the approval before the call comes: getting a grant would take longer.
       return wantsGrant ? { kind: "issue", metadata } : { kind: "issue", metadata, unproven: elevation };
@@ -245,6 +251,18 @@ export class Parking {
       if (error instanceof AuthorityError) return { kind: "end", status: authorityFailed(parked, error, this.#session.url, elevation) };
       throw error;
     }
+  }
+
+  /** What to issue it with. Rejects with IdentityFailure where the program gives no token in `limitMs`. */
+  async #identified(given: Metadata, grant: string | undefined, signal: AbortSignal, limitMs: number): Promise<Metadata> {
+    const { clock, audience } = this.#settings;
+    const metadata = this.#credentials.with(given, grant);
+    return "then" in metadata ? bounded(metadata, signal, tokenLimit(clock, audience, limitMs)) : metadata;
+  }
+
+  /** The call waits for its token as it waits for people. */
+  #tokenMs(parked: Parked): number {
+    return Math.max(TOKEN_PATIENCE_MS, this.#settings.waitMs - this.#waitedMs(parked));
   }
 
   /** Does what the session gave up, again while the authority is away, for the rest of the wait: it waits for it as it waits for people. */
