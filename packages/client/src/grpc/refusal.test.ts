@@ -72,6 +72,11 @@ test("codes of the authority's own API do not pass for the service's", () => {
   for (const [answer, code, reason] of cases) {
     const read = readStatusObject(authorityFailed(parked, new AuthorityError(received(answer)), url));
     assert.deepEqual([read.code, read.reason], [code, reason]);
+    if (reason === "AUTHORITY_UNREACHABLE")
+      assert.match(
+        read.message,
+        /Check that it runs, its address and its TLS\. Run: brevet list --authority https:\/\/brevet\.test \(decision dec_1\)$/,
+      );
     assert.equal(read.message.match(/ELEVATION_DENIED/g)?.length ?? 0, reason === "ELEVATION_DENIED" ? 1 : 0);
   }
 });

@@ -141,7 +141,7 @@ export function authorityFailed(parked: ParkedCall, failure: AuthorityError, url
     const what = failure.transient ? "did not answer" : "gave no usable answer";
     return statusOf({
       reason: "AUTHORITY_UNREACHABLE",
-      message: `${parked.method} needs an elevation, and the authority ${url} ${what}: ${message}. Run: brevet doctor${recorded(parked)}`,
+      message: `${parked.method} needs an elevation, and the authority ${url} ${what}: ${message}. ${reachWords(url)}${recorded(parked)}`,
       metadata: { ...facts, authority: url },
     });
   }
@@ -159,9 +159,14 @@ export function authorityFailed(parked: ParkedCall, failure: AuthorityError, url
 export function authoritySilent(parked: ParkedCall, url: string, waitedMs: number): StatusObject {
   return statusOf({
     reason: "AUTHORITY_UNREACHABLE",
-    message: `${parked.method} needs an elevation, and the authority ${url} did not answer in ${formatDuration(waitedMs)}. Run: brevet doctor${recorded(parked)}`,
+    message: `${parked.method} needs an elevation, and the authority ${url} did not answer in ${formatDuration(waitedMs)}. ${reachWords(url)}${recorded(parked)}`,
     metadata: { ...called(parked), authority: url },
   });
+}
+
+/** What helps with an authority that gives no answer. */
+function reachWords(url: string): string {
+  return `Check that it runs, its address and its TLS. Run: brevet list --authority ${url}`;
 }
 
 /** There is no token to call with. */
