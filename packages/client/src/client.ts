@@ -162,7 +162,7 @@ export class AuthoritySession implements Disposable {
   }
 
   get #waitMeans() {
-    return { watch: this.#watch, clock: this.#pace.clock, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
+    return { ...this.#pace, watch: this.#watch, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
   }
 
   #follow(key: string, pursue: Pursuit, options: FollowOptions): Promise<WaitResult> {

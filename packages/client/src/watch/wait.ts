@@ -1,7 +1,8 @@
 // Waiting for one elevation on the watch, until it is settled. Owns no timer: whoever waits says how long.
-import type { Clock, Timer } from "@brevet/protocol";
+import type { Timer } from "@brevet/protocol";
 import { type Elevation, ElevationState, type LogPosition } from "@brevet/protocol/brevet/v1/elevation";
 import { AuthorityError } from "../connection/failure.ts";
+import { backoffMs, type Pace } from "../connection/retry.ts";
 import { isSettled } from "./outcome.ts";
 import type { Watch } from "./watch.ts";
 
@@ -13,9 +14,8 @@ export interface WaitStart {
 }
 
 /** What a wait needs of the session. */
-export interface WaitMeans {
-  readonly watch: Watch;
-  readonly clock: Clock;
+export interface WaitMeans extends Pace {
+  readonly watch: Pick<Watch, "add">;
   get(id: string, signal: AbortSignal): Promise<Elevation>;
 }
 
@@ -38,9 +38,13 @@ export function untilSettled(
     let latest: Elevation | undefined;
     let leave: (settled: boolean) => void = () => {};
     let starting: Timer | undefined;
+    let lookingAgain: Timer | undefined;
+    let over = false;
     const end = (finish: () => void) => {
       leave(latest !== undefined && isSettled(latest));
+      over = true;
       starting?.cancel();
+      lookingAgain?.cancel();
       signal.removeEventListener("abort", onAbort);
       finish();
     };
@@ -55,16 +59,21 @@ export function untilSettled(
       else starting ??= means.clock.after(START_MS, () => end(() => resolve(latest ?? elevation)), { hold: true });
     };
     const onFailure = (failure: Error) => end(() => reject(failure));
-    const lookUp = () => {
+    const lookUp = (failures: number) => {
+      // A later miss looks anew: what was found before it may be old.
+      lookingAgain?.cancel();
       means.get(start.id, signal).then(onElevation, (error: unknown) => {
+        if (over) return;
         const failure = AuthorityError.from(error);
-        // An outage ends the watch too, and it will look again.
-        if (!signal.aborted && !(failure instanceof AuthorityError && failure.transient)) onFailure(failure);
+        if (!(failure instanceof AuthorityError && failure.transient)) return onFailure(failure);
+        // The watch may be well, and tells only what changes.
+        lookingAgain?.cancel();
+        lookingAgain = means.clock.after(backoffMs(failures, means.random), () => lookUp(failures + 1), { hold: true });
       });
     };
     signal.addEventListener("abort", onAbort, { once: true });
     if (start.known !== undefined) onElevation(start.known.elevation);
     if (start.known !== undefined && isSettled(start.known.elevation)) return;
-    leave = means.watch.add({ id: start.id, onElevation, onMissed: lookUp, onFailure }, start.known?.position);
+    leave = means.watch.add({ id: start.id, onElevation, onMissed: () => lookUp(1), onFailure }, start.known?.position);
   });
 }
