@@ -77,6 +77,12 @@ test("a call is what HTTP says a gRPC call is", async () => {
     ["grpc-web", swap("content-type", "application/grpc-web"), 415],
     ["grpc-web+proto", swap("content-type", "application/grpc-web+proto"), 415],
     ["json", swap("content-type", "application/json"), 415],
+    ["grpc+json", swap("content-type", "application/grpc+json"), 415],
+    ["any other form", swap("content-type", "application/grpc+thrift"), 415],
+    ["parameters", swap("content-type", "application/grpc;x=y"), 415],
+    ["parameters of proto", swap("content-type", "application/grpc+proto; charset=utf-8"), 415],
+    ["a body that is compressed", [...plain, "content-encoding", "gzip"], 415],
+    ["two encodings of the body", [...plain, "content-encoding", "identity", "content-encoding", "br"], 415],
     ["capitals", swap("content-type", "Application/GRPC"), 415],
     ["no content type", plain.filter((_, i) => i !== plain.indexOf("content-type") && i !== plain.indexOf("content-type") + 1), 415],
     ["two content types", [...plain, "content-type", "application/grpc"], 415],
@@ -85,11 +91,12 @@ test("a call is what HTTP says a gRPC call is", async () => {
     assert.equal(answer.headers[":status"], expected, what);
     assert.match(answer.body.toString(), /gRPC/, what);
   }
-  for (const type of ["application/grpc", "application/grpc+proto", "application/grpc+json", "application/grpc;x=y"]) {
-    const answer = await rawCall(session, swap("content-type", type), ONE);
+  assert.equal(at.handled.length, 0);
+  for (const type of ["application/grpc", "application/grpc+proto"]) {
+    const answer = await rawCall(session, [...swap("content-type", type), "content-encoding", "identity"], ONE);
     assert.equal(answer.trailers?.["grpc-status"], "0", type);
   }
-  assert.equal(at.handled.length, 4);
+  assert.equal(at.handled.length, 2);
   session.close();
 });
 

@@ -43,7 +43,8 @@ export interface ReadOptions {
 }
 
 const ENTRY_BYTES = 32;
-const GRPC_CONTENT_TYPE = /^application\/grpc(?:$|[+;])/;
+/** Messages are read as protobuf: a service that reads another form out of the same bytes would run what nobody judged. */
+const GRPC_CONTENT_TYPE = /^application\/grpc(?:\+proto)?$/;
 const NONE: readonly string[] = [];
 
 /** Reads raw headers, names and values in turn, as `stream` events of node:http2 carry them. */
@@ -53,6 +54,7 @@ export function readRequest(raw: readonly string[], { scheme, maxHeaderBytes }: 
   let path = "";
   let contentType = "";
   let types = 0;
+  let bodyEncoded = false;
   let encoding = "identity";
   let encodings = 0;
   let timeout = "";
@@ -80,6 +82,9 @@ export function readRequest(raw: readonly string[], { scheme, maxHeaderBytes }: 
         contentType = value;
         types += 1;
         break;
+      case "content-encoding":
+        bodyEncoded ||= value !== "identity";
+        break;
       case "grpc-encoding":
         encoding = value;
         encodings += 1;
@@ -104,6 +109,7 @@ export function readRequest(raw: readonly string[], { scheme, maxHeaderBytes }: 
   }
   if (httpMethod !== "POST") return http(405, "gRPC calls are POST requests over HTTP/2");
   if (types !== 1 || !GRPC_CONTENT_TYPE.test(contentType)) return http(415, "this is a gRPC service: the content type is application/grpc");
+  if (bodyEncoded) return http(415, "gRPC compresses messages, not bodies: no content-encoding is taken");
   if (bytes > maxHeaderBytes) return grpc(GrpcCode.RESOURCE_EXHAUSTED, `the metadata is ${bytes} bytes, more than ${maxHeaderBytes}`);
   const method = methodOfPath(path);
   if (method === undefined)

@@ -43,7 +43,8 @@ export function headersOn(raw: readonly string[]): readonly string[] {
 
 /** Trailers of an upstream, or the headers of a response that is nothing else, for the caller: likewise. */
 export function trailersOn(raw: readonly string[], windowEnds?: string): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {};
+  // A name is whatever a service says: `constructor` too.
+  const headers: OutgoingHttpHeaders = Object.create(null) as OutgoingHttpHeaders;
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? "";
     if (name.startsWith(BREVET_HEADER_PREFIX)) continue;
