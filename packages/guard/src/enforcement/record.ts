@@ -1,11 +1,15 @@
 // What is written down of a refusal: the status that was sent, one line in the log, one record for the authority.
 // Never the token, and never more than what the caller was told, but for the logs of the guard itself.
-import { codeName, type EncodedStatus, encodeDenial, type NewId } from "@brevet/protocol";
+import { codeName, type EncodedStatus, encodeDenial, type NewId, sanitise } from "@brevet/protocol";
 import type { GuardRefusal } from "../core/call.ts";
 import { denialOf } from "../core/deny.ts";
 import type { Knowledge } from "../core/knowledge.ts";
 import type { DecisionLog } from "../link/decisions.ts";
 import { type GuardLogger, tell } from "../log/logger.ts";
+
+/** Of what a caller makes up; as much as the authority keeps. */
+const MOST_NAMES = 64;
+const MOST_NAME_BYTES = 256;
 
 /** A decision, as `onDecision` is told. */
 export interface DecisionEvent {
@@ -55,9 +59,11 @@ export class Recorder {
     const status = encodeDenial(denial);
     const principal = refusal.principal?.name ?? "";
     const elevation = refusal.elevation?.id ?? refusal.facts.elevation ?? "";
+    const method = sanitise(call.method, MOST_NAME_BYTES);
+    const headersSeen = call.headersSeen.slice(0, MOST_NAMES).map((name) => sanitise(name, MOST_NAME_BYTES));
     decisions.denied({
       decisionId,
-      method: call.method,
+      method,
       principal,
       elevation,
       reason: refusal.reason,
@@ -65,21 +71,21 @@ export class Recorder {
       policyVersion: policy?.version ?? 0n,
       traceId: call.traceId,
       status: status.details,
-      headersSeen: call.headersSeen,
+      headersSeen,
       permitted: observed,
     });
     logger.warn(
       {
         decisionId,
         reason: refusal.reason,
-        method: call.method,
+        method,
         audience,
         ...(principal === "" ? {} : { principal }),
         ...(elevation === "" ? {} : { elevation }),
         ...(call.traceId === "" ? {} : { traceId: call.traceId }),
         ...(policy === undefined ? {} : { policyVersion: String(policy.version) }),
         ...(refusal.facts.problem === undefined ? {} : { problem: refusal.facts.problem }),
-        headersSeen: call.headersSeen,
+        headersSeen,
         status: { code: codeName(status.code), message: status.message, details: Buffer.from(status.details).toString("base64") },
       },
       observed ? "would be refused, and is permitted because the policy only observes" : "refused",

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newId } from "@brevet/protocol";
+import { type DecisionBatch, DecisionBatchSchema } from "@brevet/protocol/brevet/v1/guard";
+import { toBinary } from "@bufbuild/protobuf";
 import { DecisionLog } from "./decisions.ts";
 
 const permit = { method: "a.B/C", principal: "user:sam@acme.test", elevation: "elv_1", nowMs: 1000.25, policyVersion: 1n, callStatus: 0 };
@@ -156,4 +158,71 @@ test("what only an observing policy let pass is told apart from a denial and fro
       [false, false],
     ],
   );
+});
+
+test("a batch stays far below what the authority takes at once, and what is left out of it comes in the next", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  const status = new Uint8Array(4000);
+  for (let i = 0; i < 300; i += 1) log.denied({ ...denial, decisionId: `dec_${i}`, status });
+  log.permitted(permit);
+  const ids: string[] = [];
+  for (let batch = log.take(); batch !== undefined; batch = log.take()) {
+    assert.ok(toBinary(DecisionBatchSchema, batch).length <= 256 * 1024);
+    assert.equal(batch.dropped, 0n);
+    ids.push(...batch.decisions.filter(({ permitted }) => !permitted).map(({ decisionId }) => decisionId));
+    log.confirmed(batch.sequence);
+  }
+  assert.deepEqual(
+    ids,
+    Array.from({ length: 300 }, (_, i) => `dec_${i}`),
+  );
+});
+
+test("a record that cannot be sent is counted, and keeps back no other", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  log.denied({ ...denial, decisionId: "dec_long", status: new Uint8Array(300_000) });
+  log.denied({ ...denial, decisionId: "dec_odd", policyVersion: -1n });
+  log.permitted({ ...permit, elevation: "elv_odd", policyVersion: -1n });
+  log.permitted({ ...permit, elevation: "elv_odd", policyVersion: -1n });
+  log.denied(denial);
+  const batch = log.take();
+  assert.deepEqual(
+    batch?.decisions.map(({ decisionId }) => decisionId),
+    ["dec_1"],
+  );
+  assert.equal(batch.dropped, 4n);
+  assert.equal(log.size, 0);
+});
+
+test("whatever number a handler ends a call with, a gRPC status is reported", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  for (const callStatus of [0, 16, 17, -1, -2147024891, 2 ** 31, 1.5, Number.NaN]) log.permitted({ ...permit, callStatus });
+  const batch = log.take();
+  assert.ok(batch);
+  assert.deepEqual(
+    batch.decisions.map(({ callStatus, count }) => [callStatus, count]),
+    [
+      [0, 1n],
+      [16, 1n],
+      [2, 6n],
+    ],
+  );
+  toBinary(DecisionBatchSchema, batch);
+});
+
+test("a batch behind which the link breaks again and again is halved, then dropped, and counted", () => {
+  const log = new DecisionLog({ audience: "a", newId, maxDenials: 4 });
+  for (let i = 0; i < 5; i += 1) log.denied({ ...denial, decisionId: `dec_${i}` });
+  const idsOf = (batch: DecisionBatch | undefined) => batch?.decisions.map(({ decisionId }) => decisionId);
+  assert.equal(log.again(), undefined);
+  const first = log.take();
+  assert.deepEqual(idsOf(first), ["dec_0", "dec_1", "dec_2", "dec_3"]);
+  assert.deepEqual(idsOf(log.again()), ["dec_0", "dec_1", "dec_2", "dec_3"], "one break proves nothing");
+  const half = log.again();
+  assert.deepEqual([half?.sequence, idsOf(half)], [1n, ["dec_0", "dec_1"]]);
+  assert.equal(log.again(), undefined);
+  log.denied({ ...denial, decisionId: "dec_later" });
+  const next = log.take();
+  assert.deepEqual([next?.sequence, idsOf(next), next?.dropped], [2n, ["dec_later"], 5n]);
+  assert.deepEqual(idsOf(log.again()), ["dec_later"], "each batch counts for itself");
 });

@@ -1,10 +1,11 @@
 // Decisions on their way to the authority: each denial of somebody, and the first, last and count of permits per elevation, method and
-// status, and of denials without an identity per reason and method. Bounded: what does not fit is counted as dropped. Never waits.
+// status, and of denials without an identity per reason and method. Bounded: what does not fit is counted as dropped. Never waits, and
+// never stands in the way of what comes down the same stream: a batch that cannot be sent, or that breaks the link, is dropped.
 import type { NewId, ReasonName } from "@brevet/protocol";
 import { type DecisionBatch, DecisionBatchSchema } from "@brevet/protocol/brevet/v1/guard";
 import { type DecisionRecord, DecisionRecordSchema } from "@brevet/protocol/brevet/v1/policy";
 import { Reason } from "@brevet/protocol/brevet/v1/reason";
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 
 /** A denial as it was sent. */
@@ -43,10 +44,22 @@ interface Permits {
   count: number;
 }
 
+/** One that may go into the next batch, and out of what is kept here. */
+interface Waiting {
+  readonly count: bigint;
+  readonly make: () => DecisionRecord;
+  readonly remove: () => void;
+}
+
 /** Kept apart: what anybody can cause never takes the room of what an elevation permitted. */
 const MAX_DENIALS = 2000;
 const MAX_PERMITS = 2000;
 const BATCH_RECORDS = 500;
+/** Far below what the authority takes as one message. */
+const BATCH_BYTES = 256 * 1024;
+/** gRPC statuses go from OK to UNAUTHENTICATED; a handler may give any number. */
+const MOST_STATUS = 16;
+const UNKNOWN = 2;
 
 /** What was decided and not reported yet. */
 export class DecisionLog {
@@ -63,6 +76,8 @@ export class DecisionLog {
   #dropped = 0n;
   #sequence = 0n;
   #sent: DecisionBatch | undefined;
+  /** Times that it was sent again. */
+  #resent = 0;
 
   constructor(options: { readonly audience: string; readonly newId: NewId; readonly maxDenials?: number; readonly maxPermits?: number }) {
     this.#audience = options.audience;
@@ -112,7 +127,8 @@ export class DecisionLog {
   }
 
   permitted(call: PermittedCall): void {
-    const known = this.#permits.get(call.elevation)?.get(call.method)?.get(call.callStatus);
+    const callStatus = statusOf(call.callStatus);
+    const known = this.#permits.get(call.elevation)?.get(call.method)?.get(callStatus);
     if (known !== undefined) {
       known.count += 1;
       known.lastMs = call.nowMs;
@@ -125,12 +141,28 @@ export class DecisionLog {
     this.#permitRecords += 1;
     const methods = inner(this.#permits, call.elevation, () => new Map<string, Map<number, Permits>>());
     const statuses = inner(methods, call.method, () => new Map<number, Permits>());
-    statuses.set(call.callStatus, { first: call, lastMs: call.nowMs, count: 1 });
+    statuses.set(callStatus, { first: { ...call, callStatus }, lastMs: call.nowMs, count: 1 });
   }
 
-  /** The batch that was sent and not confirmed: a link that comes back sends it again, and the authority counts it once. */
+  /** The batch that was sent and not confirmed. */
   get unconfirmed(): DecisionBatch | undefined {
     return this.#sent;
+  }
+
+  /**
+   * What a link that comes back sends again, and the authority counts once: the batch that was not confirmed. One behind which the link
+   * broke again may be the cause of it: half of it is tried then, and after that nothing.
+   */
+  again(): DecisionBatch | undefined {
+    if (this.#sent === undefined) return undefined;
+    this.#resent += 1;
+    if (this.#resent === 1) return this.#sent;
+    const kept = this.#resent === 2 ? Math.floor(this.#sent.decisions.length / 2) : 0;
+    for (const { count } of this.#sent.decisions.splice(kept)) this.#dropped += count;
+    if (kept > 0) return this.#sent;
+    this.#dropped += this.#sent.dropped;
+    this.#sent = undefined;
+    return undefined;
   }
 
   /** The authority has what was sent up to this batch. */
@@ -141,38 +173,60 @@ export class DecisionLog {
   /** The next batch, kept until it is confirmed; undefined when there is nothing to tell, or one is on its way. */
   take(): DecisionBatch | undefined {
     if (this.#sent !== undefined || (this.size === 0 && this.#dropped === 0n)) return undefined;
-    const permits = this.#takePermits();
-    const denials = this.#takeDenials(BATCH_RECORDS - permits.length);
+    const decisions = this.#fitting();
     this.#sequence += 1n;
-    this.#sent = create(DecisionBatchSchema, { decisions: [...permits, ...denials], dropped: this.#dropped, sequence: this.#sequence });
+    this.#resent = 0;
+    this.#sent = create(DecisionBatchSchema, { decisions, dropped: this.#dropped, sequence: this.#sequence });
     this.#dropped = 0n;
     return this.#sent;
   }
 
   /** As many as fit into a batch; the rest stays, and goes on being counted. */
-  #takePermits(): DecisionRecord[] {
+  #fitting(): DecisionRecord[] {
     const taken: DecisionRecord[] = [];
-    for (const [elevation, methods] of this.#permits) {
-      for (const [method, statuses] of methods) {
-        for (const [callStatus, permits] of statuses) {
-          if (taken.length === BATCH_RECORDS) return taken;
-          taken.push(this.#recordOf(permits));
-          statuses.delete(callStatus);
-          this.#permitRecords -= 1;
-        }
-        methods.delete(method);
+    let bytes = 0;
+    for (const { count, make, remove } of this.#waiting()) {
+      const encoded = encodedOf(make);
+      if (encoded !== undefined && taken.length > 0 && bytes + encoded.bytes > BATCH_BYTES) break;
+      remove();
+      if (encoded === undefined || encoded.bytes > BATCH_BYTES) this.#dropped += count;
+      else {
+        bytes += encoded.bytes;
+        taken.push(encoded.record);
       }
-      this.#permits.delete(elevation);
+      if (taken.length === BATCH_RECORDS) break;
     }
     return taken;
   }
 
-  #takeDenials(most: number): DecisionRecord[] {
-    const taken = this.#denials.slice(0, most);
-    this.#denials = this.#denials.slice(most);
-    for (const { principal, method, reason, permitted } of taken)
-      if (principal === "") this.#unknown.delete(keyOf(method, reason, permitted));
-    return taken;
+  /** Permits first, then denials in their order. */
+  *#waiting(): Generator<Waiting> {
+    for (const [elevation, methods] of this.#permits) {
+      for (const [method, statuses] of methods) {
+        for (const [callStatus, permits] of statuses) {
+          const remove = (): void => {
+            statuses.delete(callStatus);
+            if (statuses.size === 0) methods.delete(method);
+            if (methods.size === 0) this.#permits.delete(elevation);
+            this.#permitRecords -= 1;
+          };
+          yield { count: BigInt(permits.count), make: () => this.#recordOf(permits), remove };
+        }
+      }
+    }
+    let done = 0;
+    try {
+      for (const record of this.#denials) {
+        const remove = (): void => {
+          done += 1;
+          const { principal, method, reason, permitted } = record;
+          if (principal === "") this.#unknown.delete(keyOf(method, reason, permitted));
+        };
+        yield { count: record.count, make: () => record, remove };
+      }
+    } finally {
+      this.#denials = this.#denials.slice(done);
+    }
   }
 
   #recordOf({ first, lastMs, count }: Permits): DecisionRecord {
@@ -190,6 +244,21 @@ export class DecisionLog {
       count: BigInt(count),
       callStatus: first.callStatus,
     });
+  }
+}
+
+function statusOf(callStatus: number): number {
+  return Number.isInteger(callStatus) && callStatus >= 0 && callStatus <= MOST_STATUS ? callStatus : UNKNOWN;
+}
+
+/** A record and what it takes in a message; undefined for one that cannot be sent. */
+function encodedOf(make: () => DecisionRecord): { readonly record: DecisionRecord; readonly bytes: number } | undefined {
+  try {
+    const record = make();
+    // With its tag and length.
+    return { record, bytes: toBinary(DecisionRecordSchema, record).length + 8 };
+  } catch {
+    return undefined;
   }
 }
 

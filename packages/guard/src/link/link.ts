@@ -286,7 +286,7 @@ export class Link {
     this.#heardAtMs = arrivedMs;
     if (response.message.case === "welcome") {
       for (let i = 0; i < PROBES_AT_START; i += 1) this.#probe();
-      const again = decisions.unconfirmed;
+      const again = decisions.again();
       if (again !== undefined) this.#send(() => ({ case: "decisions", value: again }));
     }
     if (response.message.case === "timeSample") {
