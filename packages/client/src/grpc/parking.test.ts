@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { TestClock } from "@brevet/testing";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { Metadata, status } from "@grpc/grpc-js";
 import { AUDIENCE, call, required, Scene, until } from "../testdata/scene.ts";
 import { elevate } from "./grpc.ts";
@@ -94,6 +95,36 @@ test("a service cannot get at a grant of an elevation that it names", async () =
     scene.seen.filter(({ method }) => method === "Refund").map(({ elevations }) => elevations),
     [[], [], [], [own.id]],
   );
+});
+
+test("an end that the guard has reached and the authority has not is waited out, and asked anew", async () => {
+  await using scene = await Scene.open();
+  const client = scene.client({ for: "2s", choose: () => "refund" });
+  const first = call(client);
+  const { elevation } = await scene.event("waiting");
+  scene.rule = () => undefined;
+  await scene.approve(elevation);
+  await first.answer;
+  const endMs = timestampMs((await scene.mine())[0]?.windowEnd ?? timestampFromMs(0));
+  // A guard that may err by 800 ms judges an end by so much earlier.
+  scene.rule = () => {
+    if (Date.now() + 800 < endMs) return undefined;
+    const times = { serverTime: new Date().toISOString(), expiredAt: new Date(endMs).toISOString() };
+    return required({ reason: "ELEVATION_EXPIRED", metadata: { elevation, ...times } });
+  };
+  await until(() => Date.now() + 800 >= endMs);
+  const from = scene.events.length;
+  const late = call(client);
+  const next = await Promise.race([scene.event("waiting", from), late.answer]);
+  assert.ok("elevation" in next, "it asks for another");
+  scene.rule = () => undefined;
+  await scene.approve(next.elevation);
+  assert.equal((await late.answer).code, status.OK);
+  assert.deepEqual(
+    scene.events.slice(from).map(({ kind }) => kind),
+    ["asked", "waiting", "approved", "running", "window"],
+  );
+  assert.equal((await scene.mine()).length, 2);
 });
 
 test("a refusal that comes after response headers is never answered by another call", async () => {

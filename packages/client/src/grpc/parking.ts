@@ -12,6 +12,7 @@ import { isApproved, type WaitResult } from "../watch/outcome.ts";
 import { announce } from "./announcing.ts";
 import { type AskedCall, askFor, withPayload } from "./ask.ts";
 import { type Credentials, demandsGrant } from "./credentials.ts";
+import { type Ending, endingOf, endsInMs } from "./ending.ts";
 import { tell } from "./hooks.ts";
 import { mayBeOpen, openAlready } from "./joining.ts";
 import type { Settings } from "./options.ts";
@@ -41,11 +42,16 @@ interface Parked extends ParkedCall, Pick<RefusedCall, "given" | "request"> {
   /** Undefined once the authority has answered. */
   ask: Ask | undefined;
   toldOutage: boolean;
+  /** What the refusal says is over, and how often its end may still be waited for. */
+  readonly ending: Ending | undefined;
+  endings: number;
 }
 
 const GRANT_PATIENCE_MS = 1500;
 // However little of the wait is left: a token may have to be fetched.
 const TOKEN_PATIENCE_MS = 5000;
+// The second is for a guard whose time is ahead.
+const MOST_ENDINGS = 2;
 
 /** See the head of this file. */
 export class Parking {
@@ -74,7 +80,8 @@ export class Parking {
   help(call: RefusedCall, signal: AbortSignal): Promise<Verdict> {
     const { method, audience, decisionId, principal, given, request } = call;
     const beganMs = this.#settings.clock.monotonicMs();
-    const parked: Parked = { method, audience, decisionId, principal, given, request, beganMs, ask: undefined, toldOutage: false };
+    const about = { method, audience, decisionId, principal, given, request, beganMs, ending: endingOf(call.refused, beganMs) };
+    const parked: Parked = { ...about, ask: undefined, toldOutage: false, endings: MOST_ENDINGS };
     const either = this.#orClosing(signal);
     this.#listen(parked);
     const verdict = call.remedy === "renewal" ? this.#renew(parked, call, either) : this.#elevate(parked, call, either);
@@ -200,7 +207,19 @@ export class Parking {
       parked.ask = exact.ask;
       return this.#obtain(parked, signal);
     }
-    return this.#reached(parked, result, signal);
+    const endMs = result.settled ? this.#endMs(parked, result.elevation) : undefined;
+    if (endMs === undefined) return this.#reached(parked, result, signal);
+    // Called with once more now, it would be refused for the same end.
+    parked.endings -= 1;
+    await sleep(this.#settings.clock, endMs, signal);
+    return this.#obtain(parked, signal);
+  }
+
+  /** How long to wait for the end of what the authority found, where the guard has reached it already. */
+  #endMs(parked: Parked, elevation: Elevation): number | undefined {
+    if (parked.endings === 0) return undefined;
+    const endMs = endsInMs(parked.ending, elevation, this.#settings.clock.monotonicMs());
+    return endMs !== undefined && endMs < this.#settings.waitMs - this.#waitedMs(parked) ? endMs : undefined;
   }
 
   #reached(parked: Parked, result: WaitResult, signal: AbortSignal): Verdict | Promise<Verdict> {
@@ -216,6 +235,7 @@ export class Parking {
     let first = known === undefined;
     let told = "";
     const onChange = (elevation: Elevation) => {
+      if (this.#endMs(parked, elevation) !== undefined) return;
       parked.ask = undefined;
       if (first) this.#say(asked(parked.method, elevation, parked.decisionId));
       first = false;

@@ -45,8 +45,8 @@ export function endedUnderway({ reason, metadata }: ReceivedStatus, runningMs: n
   return !(sinceMs > runningMs + MAX_CLOCK_ERROR_MS);
 }
 
-// A guard that knows the authority's time less well than this permits nothing.
-const MAX_CLOCK_ERROR_MS = 1000;
+/** A guard that knows the authority's time less well than this permits nothing. */
+export const MAX_CLOCK_ERROR_MS = 1000;
 
 /** Which entitlement to ask for. */
 export type Choice =
