@@ -65,8 +65,6 @@ export interface GuardRefusal {
 export interface RequestWanted {
   readonly kind: "request";
   readonly principal: PrincipalFacts;
-  /** `mode: observe`: where the request cannot be had, the call goes on, and the refusal is only recorded. */
-  readonly observes: boolean;
 }
 
 /** What the core answers. */

@@ -47,6 +47,8 @@ export class Decider {
   readonly #grants: Grants;
   readonly #starting = new Map<string, Promise<Used>>();
   #knowledge: Knowledge | undefined;
+  /** Changes before those of what is known now. */
+  #changesBefore = 0;
 
   constructor(options: DeciderOptions) {
     const limit = new FailureLimit();
@@ -64,6 +66,7 @@ export class Decider {
 
   /** Decides by this from now on. */
   adopt(knowledge: Knowledge): void {
+    if (this.#knowledge !== knowledge) this.#changesBefore = this.changes + 1 - knowledge.changes;
     this.#knowledge = knowledge;
   }
 
@@ -99,6 +102,27 @@ export class Decider {
     const now = knowledge && this.#time(knowledge);
     if (knowledge === undefined || policy === undefined || now === undefined) return withoutPolicy(knowledge);
     return judgeRunning(knowledge, policy, this.#grants, stream, now, message);
+  }
+
+  /** Grows with all that is learnt and may change a decision; the time apart. */
+  get changes(): number {
+    return this.#changesBefore + (this.#knowledge?.changes ?? 0);
+  }
+
+  /** Whether a refusal would only be recorded now. */
+  get observes(): boolean {
+    return this.#knowledge?.policy?.compiled.mode === "observe";
+  }
+
+  /** Whether the time leaves a permit as it is, given that {@link changes} has stayed. False: it has to be judged {@link again}. */
+  outlasts({ elevation, endsMs = Infinity, shown }: GuardPermit): boolean {
+    if (elevation === undefined) return true;
+    const knowledge = this.#knowledge;
+    const policy = knowledge?.policy;
+    const now = knowledge && this.#time(knowledge);
+    if (knowledge === undefined || policy === undefined || now === undefined || this.settling !== undefined) return false;
+    const latestMs = now.authorityMs + now.errorMs;
+    return latestMs < endsMs && latestMs < (shown?.aheadUntilMs ?? Infinity) && !isStale(knowledge, policy, now);
   }
 
   /** The authority's time; undefined while it is not known. */
@@ -146,7 +170,7 @@ export class Decider {
     const { ahead } = shown;
     const open = ahead.length === 0 ? known : [...known.filter(({ id }) => !ahead.some((newer) => newer.id === id)), ...ahead];
     const reads = call.request === undefined && needsRequest(compiled, method, open);
-    if (reads && !call.requestStream) return { kind: "request", principal, observes: compiled.mode === "observe" };
+    if (reads && !call.requestStream) return { kind: "request", principal };
     const bound = (reads || call.request !== undefined) && compiled.method(method).bindPayload;
     if (reads && bound) return settle(policy, refuse("POLICY_MISCONFIGURED", BOUND_STREAM, principal));
     const facts: CallFacts = {
@@ -160,7 +184,7 @@ export class Decider {
       ...(call.request === undefined ? undefined : requestFacts(call.request, bound)),
     };
     const decision = reads ? unread(policy, facts) : enforced(compiled, facts);
-    if (decision === "request") return { kind: "request", principal, observes: compiled.mode === "observe" };
+    if (decision === "request") return { kind: "request", principal };
     if (decision.permit) return this.#permit(knowledge, policy, facts, principal, decision, shown);
     // Ended ones are looked at only now: they permit nothing, and a principal may have many.
     const exact = ended.length === 0 ? decision : enforced(compiled, { ...facts, candidates: [...open, ...ended] });

@@ -66,6 +66,7 @@ export class Knowledge {
   #revision = 0n;
   #heardMs = 0;
   #watcher: KnowledgeWatcher | undefined;
+  #changes = 0;
 
   constructor(audience: string) {
     this.audience = audience;
@@ -108,6 +109,11 @@ export class Knowledge {
   /** The authority's time when it sent the newest message: it has surely reached it. Milliseconds since 1970. */
   get heardMs(): number {
     return this.#heardMs;
+  }
+
+  /** Counts what a watcher is told of: while it stays, nothing but the time changes a decision. */
+  get changes(): number {
+    return this.#changes;
   }
 
   /** Elevations held. */
@@ -154,27 +160,35 @@ export class Knowledge {
     const same = this.#policy === policy;
     this.#policy = policy;
     this.#policyProblem = undefined;
-    if (!same) this.#watcher?.terms();
+    if (!same) this.#terms();
   }
 
   /** The newest policy cannot be enforced: what the one before allowed may be forbidden now, so nothing is permitted. */
   setPolicyProblem(problem: string): void {
     this.#policy = undefined;
     this.#policyProblem = problem;
-    this.#watcher?.terms();
+    this.#terms();
   }
 
   setKeys(keys: KnownKeys): void {
     const same = this.#keys === keys;
     this.#keys = keys;
-    if (!same) this.#watcher?.terms();
+    if (!same) this.#terms();
   }
 
   /** Takes over an elevation as it now is; answers whether it was news. One that is older than what is held changes nothing. */
   setElevation(elevation: Elevation): boolean {
     const changed = this.#set(elevation);
-    if (changed) this.#watcher?.elevation(elevation.id);
+    if (changed) {
+      this.#changes += 1;
+      this.#watcher?.elevation(elevation.id);
+    }
     return changed;
+  }
+
+  #terms(): void {
+    this.#changes += 1;
+    this.#watcher?.terms();
   }
 
   #set(elevation: Elevation): boolean {

@@ -20,9 +20,12 @@ export class EnforcedCall {
   #phase: Phase = "held";
   #permit: GuardPermit | undefined;
   #wanted: GuardPermit["principal"];
-  #observes = false;
   /** Hands on the message that is being judged. */
   #deliver: (() => void) | undefined;
+  /** Let through before its one request came: nothing has run. */
+  #awaits = false;
+  /** What was known at the permit; see {@link Decider.changes}. */
+  #changes = 0;
   /** Of a stream that was let through. */
   #live: LiveStream | undefined;
   /** What came while it could not be judged. */
@@ -50,6 +53,11 @@ export class EnforcedCall {
     return this.#live?.supervised === true;
   }
 
+  /** Whether its one request, which runs it, has to be brought to {@link request} though it was let through; false from then on. */
+  get awaitsRequest(): boolean {
+    return this.#awaits && this.#phase === "live";
+  }
+
   /** Value of the trailer `brevet-window-ends`: whole seconds; undefined for calls without a window. */
   get windowEnds(): string | undefined {
     const endsMs = (this.#live?.permit ?? this.#permit)?.endsMs;
@@ -72,7 +80,10 @@ export class EnforcedCall {
    * until then. `bytes`: after decompression, exactly as received, wherever {@link reads} says so; undefined: not to be had.
    */
   request(bytes: Uint8Array | undefined, deliver: () => void): void {
-    if (this.#isFree(this.#requests)) return deliver();
+    if (this.#isFree(this.#requests) && (!this.#awaits || this.#stillStands())) {
+      this.#awaits = false;
+      return deliver();
+    }
     this.#requests ??= new Lane();
     this.#requests.bring(() => this.#tryRequest(bytes, deliver));
   }
@@ -133,8 +144,50 @@ export class EnforcedCall {
       return true;
     }
     if (this.#mustWait(() => this.#requests)) return false;
+    if (this.#awaits && !this.over && this.#mustWaitToRun()) return false;
     if (!this.over && this.#passes(bytes)) deliver();
     return true;
+  }
+
+  /** Whether the permit is as good as when it was made; cheap, since a request mostly comes right behind its headers. */
+  #stillStands(): boolean {
+    const { decider } = this.#means;
+    try {
+      if (this.#live !== undefined || this.#permit === undefined) return false;
+      return decider.changes === this.#changes && decider.outlasts(this.#permit);
+    } catch (error) {
+      this.fault(error);
+      return false;
+    }
+  }
+
+  /** The request came that runs the call. Whether it has to wait, since the time is in doubt; a call that may not run is over after this. */
+  #mustWaitToRun(): boolean {
+    const { decider, streams } = this.#means;
+    try {
+      const wait = this.#stillStands() ? undefined : decider.settling;
+      if (wait !== undefined) {
+        wait.then(() => this.#requests?.release()).catch((error: unknown) => this.fault(error));
+        return true;
+      }
+      this.#awaits = false;
+      if (this.#live !== undefined) streams.run(this.#live);
+      else if (!this.over && this.#permit !== undefined && !this.#stillStands()) this.#permit = this.#judgeAgain(this.#permit);
+    } catch (error) {
+      this.fault(error);
+    }
+    return false;
+  }
+
+  /** What a call that is no stream, and has not run, rests on now; undefined: nothing, and it is over. */
+  #judgeAgain(permit: GuardPermit): GuardPermit | undefined {
+    const outcome = this.#means.decider.again({ call: this.#call, permit, sinceMs: Infinity });
+    if (outcome.kind === "refuse") {
+      this.#refuse(outcome);
+      return undefined;
+    }
+    if (outcome.permit.observed !== undefined && permit.observed === undefined) this.#record(outcome.permit.observed, true);
+    return outcome.permit;
   }
 
   #tryResponse(deliver: () => void): boolean {
@@ -198,7 +251,7 @@ export class EnforcedCall {
         return this.#port.refuse(NO_REQUEST);
       }
       const refusal = refuse("CONDITION_NOT_MET", { problem: "no request message came" }, this.#wanted);
-      if (this.#observes) this.#let({ kind: "permit", observed: refusal, ...(this.#wanted && { principal: this.#wanted }) });
+      if (this.#means.decider.observes) this.#let({ kind: "permit", observed: refusal, ...(this.#wanted && { principal: this.#wanted }) });
       else this.#refuse(refusal);
     } catch (error) {
       this.fault(error);
@@ -210,7 +263,7 @@ export class EnforcedCall {
       const decision = this.#means.decider.decide(call);
       if (!(decision instanceof Promise)) return this.#settle(decision);
       decision.then(
-        (later) => this.#settle(later),
+        (later) => this.#settle(later, true),
         (error: unknown) => this.fault(error),
       );
     } catch (error) {
@@ -218,35 +271,46 @@ export class EnforcedCall {
     }
   }
 
-  #settle(decision: GuardDecision): void {
+  /** `late`: what was decided a moment ago may be over. */
+  #settle(decision: GuardDecision, late = false): void {
     if (this.#phase === "over") return;
     try {
-      if (decision.kind === "permit") return this.#let(decision);
+      if (decision.kind === "permit") return this.#let(decision, late);
       if (decision.kind === "refuse") return this.#refuse(decision);
-      const { principal, observes } = decision;
+      const { principal } = decision;
       this.#wanted = principal;
-      this.#observes = observes;
       this.#phase = "reading";
       if (this.#port.readAhead()) return this.#requests?.release();
       const problem = "the guard does not stand first in `interceptors`, and cannot read requests";
       const refusal = refuse("POLICY_MISCONFIGURED", { problem }, principal);
-      if (observes) this.#let({ kind: "permit", principal, observed: refusal });
+      if (this.#means.decider.observes) this.#let({ kind: "permit", principal, observed: refusal });
       else this.#refuse(refusal);
     } catch (error) {
       this.fault(error);
     }
   }
 
-  #let(permit: GuardPermit): void {
-    if (permit.observed !== undefined) this.#record(permit.observed, true);
+  #let(permit: GuardPermit, late = false): void {
+    const { decider, streams } = this.#means;
+    const { requestStream, responseStream } = this.#call;
+    if (permit.observed !== undefined) {
+      if (!decider.observes) return this.#refuse(permit.observed);
+      this.#record(permit.observed, true);
+    }
     this.#permit = permit;
-    if (this.#call.requestStream || this.#call.responseStream) {
-      this.#live = this.#means.streams.begin(this.#call, permit, {
+    const watched = permit.elevation !== undefined || permit.observed !== undefined;
+    this.#awaits = watched && !requestStream && this.#deliver === undefined;
+    this.#changes = decider.changes;
+    if (requestStream || responseStream) {
+      this.#live = streams.begin(this.#call, permit, !this.#awaits, {
         end: (refusal) => this.#refuse(refusal),
         observed: (refusal) => void this.#record(refusal, true),
         fault: (error) => this.fault(error),
       });
       if (this.over) return this.#live.leave();
+    } else if (late && watched) {
+      this.#permit = this.#judgeAgain(permit);
+      if (this.over) return;
     }
     this.#phase = "live";
     const deliver = this.#deliver;

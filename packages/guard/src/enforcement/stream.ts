@@ -19,7 +19,8 @@ export interface LiveStreamOptions {
 /** See the head of this file. */
 export class LiveStream implements Due, RunningStream {
   readonly call: GuardedCall;
-  readonly sinceMs: number;
+  /** Infinity while its handler has nothing to run on yet. */
+  sinceMs: number;
   permit: GuardPermit;
   /** Each further request has to be judged. */
   judges = false;
@@ -72,7 +73,8 @@ export class LiveStream implements Due, RunningStream {
     }
     const { permit, judges, untilMs } = outcome;
     if (permit.observed !== undefined) {
-      of.observed(permit.observed);
+      // Said already where it was so from the start.
+      if (this.permit.observed === undefined) of.observed(permit.observed);
       // Nothing is left that would end it, but for another policy.
       this.#rest(this.permit, "", Infinity);
       this.judges = false;

@@ -53,15 +53,23 @@ export class LiveStreams implements KnowledgeWatcher {
     return this.#all.size;
   }
 
-  /** Watches a stream that was permitted, after judging it once more: what was decided a moment ago may be over. */
-  begin(call: GuardedCall, permit: GuardPermit, of: StreamCall): LiveStream {
-    const now = this.#decider.now();
-    const sinceMs = now === undefined ? Infinity : now.authorityMs + now.errorMs;
+  /**
+   * Watches a stream that was permitted, after judging it once more: what was decided a moment ago may be over. `runs`: its handler has
+   * something to run on; else it has {@link run} said of it later.
+   */
+  begin(call: GuardedCall, permit: GuardPermit, runs: boolean, of: StreamCall): LiveStream {
+    const sinceMs = runs ? this.#latestMs() : Infinity;
     const stream = new LiveStream({ decider: this.#decider, streams: this, call, permit, sinceMs, of });
     this.#all.add(stream);
-    if (permit.observed === undefined) stream.review();
+    stream.review();
     stream.supervised = stream.elevation !== "";
     return stream;
+  }
+
+  /** Its one request has come: from now on it is a stream that began, and may drain. */
+  run(stream: LiveStream): void {
+    stream.sinceMs = this.#latestMs();
+    stream.review();
   }
 
   /** The stream is no more. */
@@ -122,6 +130,12 @@ export class LiveStreams implements KnowledgeWatcher {
     // Patience may be another too.
     this.#wakeMs = -Infinity;
     this.look();
+  }
+
+  /** Infinity: the time is not known. */
+  #latestMs(): number {
+    const now = this.#decider.now();
+    return now === undefined ? Infinity : now.authorityMs + now.errorMs;
   }
 
   #run(now: TimeEstimate | undefined): Promise<void> | undefined {

@@ -201,6 +201,7 @@ test("a revocation or a handing back ends streams at once, with the exact reason
       const world = await LiveWorld.make(keys, policyWith(DRAINS));
       const { id } = world.elevate({ endsInMs: 1000, drainMs: 10_000 });
       const calls = KINDS.map((kind) => world.open(kind));
+      for (const call of calls) call.send();
       world.advance(afterMs);
       // A question that is not answered yet is no reason to end.
       world.elevate({ state: ElevationState.PENDING });
