@@ -1,6 +1,6 @@
 // What is written down of a refusal: the status that was sent, one line in the log, one record for the authority.
 // Never the token, and never more than what the caller was told, but for the logs of the guard itself.
-import { codeName, type EncodedStatus, encodeDenial, type NewId, sanitise } from "@brevet/protocol";
+import { type Clock, codeName, type EncodedStatus, encodeDenial, type NewId, sanitise, systemClock } from "@brevet/protocol";
 import type { GuardRefusal } from "../core/call.ts";
 import { denialOf } from "../core/deny.ts";
 import type { Knowledge } from "../core/knowledge.ts";
@@ -10,6 +10,9 @@ import { type GuardLogger, tell } from "../log/logger.ts";
 /** Of what a caller makes up; as much as the authority keeps. */
 const MOST_NAMES = 64;
 const MOST_NAME_BYTES = 256;
+/** Anybody can cause refusals without an identity: so many have a line of their own in each second, and the others a count. */
+const MOST_LINES = 10;
+const LINES_MS = 1000;
 
 /** A decision, as `onDecision` is told. */
 export interface DecisionEvent {
@@ -30,6 +33,8 @@ export interface RecorderOptions {
   readonly logger: GuardLogger;
   readonly decisions: DecisionLog;
   readonly onDecision?: (event: DecisionEvent) => void;
+  /** For the limit of lines; default: the machine's. */
+  readonly clock?: Clock;
 }
 
 /** The circumstances of one refusal. */
@@ -45,6 +50,8 @@ export interface Refused {
 /** Writes refusals down and gives them the status to send. */
 export class Recorder {
   readonly #options: RecorderOptions;
+  /** Of refusals without an identity, in this second; undefined: none yet. */
+  #lines: number | undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -64,6 +71,7 @@ export class Recorder {
     decisions.denied({
       decisionId,
       method,
+      listed: policy?.compiled.method(call.method).listed === true,
       principal,
       elevation,
       reason: refusal.reason,
@@ -74,24 +82,39 @@ export class Recorder {
       headersSeen,
       permitted: observed,
     });
-    logger.warn(
-      {
-        decisionId,
-        reason: refusal.reason,
-        method,
-        audience,
-        ...(principal === "" ? {} : { principal }),
-        ...(elevation === "" ? {} : { elevation }),
-        ...(call.traceId === "" ? {} : { traceId: call.traceId }),
-        ...(policy === undefined ? {} : { policyVersion: String(policy.version) }),
-        ...(refusal.facts.problem === undefined ? {} : { problem: refusal.facts.problem }),
-        headersSeen,
-        status: { code: codeName(status.code), message: status.message, details: Buffer.from(status.details).toString("base64") },
-      },
-      observed ? "would be refused, and is permitted because the policy only observes" : "refused",
-    );
+    if (principal !== "" || this.#hasLine())
+      logger.warn(
+        {
+          decisionId,
+          reason: refusal.reason,
+          method,
+          audience,
+          ...(principal === "" ? {} : { principal }),
+          ...(elevation === "" ? {} : { elevation }),
+          ...(call.traceId === "" ? {} : { traceId: call.traceId }),
+          ...(policy === undefined ? {} : { policyVersion: String(policy.version) }),
+          ...(refusal.facts.problem === undefined ? {} : { problem: refusal.facts.problem }),
+          headersSeen,
+          status: { code: codeName(status.code), message: status.message, details: Buffer.from(status.details).toString("base64") },
+        },
+        observed ? "would be refused, and is permitted because the policy only observes" : "refused",
+      );
     this.told({ permitted: observed, method: call.method, decisionId, reason: refusal.reason, ...(principal !== "" && { principal }) });
     return status;
+  }
+
+  /** Whether a refusal without an identity gets a line of its own; tells at the end of the second how many got none. */
+  #hasLine(): boolean {
+    if (this.#lines === undefined) {
+      const { clock = systemClock, logger } = this.#options;
+      clock.after(LINES_MS, () => {
+        const leftOut = (this.#lines ?? 0) - MOST_LINES;
+        this.#lines = undefined;
+        if (leftOut > 0) logger.warn({ leftOut }, "more calls without an identity were refused in this second");
+      });
+    }
+    this.#lines = (this.#lines ?? 0) + 1;
+    return this.#lines <= MOST_LINES;
   }
 
   /** Tells who asked to be told; what goes wrong there is theirs, and changes nothing. */

@@ -9,6 +9,7 @@ const permit = { method: "a.B/C", principal: "user:sam@acme.test", elevation: "e
 const denial = {
   decisionId: "dec_1",
   method: "a.B/C",
+  listed: true,
   principal: "user:eve@acme.test",
   elevation: "",
   reason: "ELEVATION_REQUIRED",
@@ -225,4 +226,49 @@ test("a batch behind which the link breaks again and again is halved, then dropp
   const next = log.take();
   assert.deepEqual([next?.sequence, idsOf(next), next?.dropped], [2n, ["dec_later"], 5n]);
   assert.deepEqual(idsOf(log.again()), ["dec_later"], "each batch counts for itself");
+});
+
+test("names of methods that callers make up are one record", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  const unknown = { ...denial, principal: "", listed: false, reason: "IDENTITY_MISSING" } as const;
+  for (let i = 0; i < 3000; i += 1) log.denied({ ...unknown, method: `a.B/M${i}` });
+  log.denied({ ...unknown, listed: true });
+  const batch = log.take();
+  assert.deepEqual(
+    batch?.decisions.map(({ method, count }) => [method, count]),
+    [
+      ["a.B/M0", 3000n],
+      ["a.B/C", 1n],
+    ],
+  );
+});
+
+test("what anybody can cause takes no room from what somebody did, is sent behind it, and is counted while it waits", () => {
+  const log = new DecisionLog({ audience: "a", newId });
+  const unknown = { ...denial, principal: "", reason: "IDENTITY_MISSING" } as const;
+  for (let i = 0; i < 5000; i += 1) {
+    log.denied({ ...unknown, decisionId: `dec_x${i}`, method: `a.B/M${i}` });
+    log.permitted({ ...permit, elevation: "", method: `a.B/M${i}` });
+  }
+  for (let i = 0; i < 2000; i += 1) {
+    log.denied({ ...denial, decisionId: `dec_${i}` });
+    log.permitted({ ...permit, elevation: `elv_${i}` });
+  }
+  const batches: DecisionBatch[] = [];
+  for (let batch = log.take(); batch !== undefined; batch = log.take()) {
+    batches.push(batch);
+    log.denied({ ...unknown, method: "a.B/M499" });
+    log.confirmed(batch.sequence);
+    if (batches.length > 100) break;
+  }
+  const records = batches.flatMap(({ decisions }) => decisions);
+  assert.equal(records.filter(({ principal, permitted }) => principal !== "" && !permitted).length, 2000);
+  assert.equal(records.filter(({ elevation }) => elevation !== "").length, 2000);
+  const anybodys = batches.map(({ decisions }) => decisions.filter(({ principal, permitted }) => principal === "" && !permitted));
+  assert.ok(anybodys.every(({ length }) => length <= 20));
+  assert.ok(anybodys.flat().some(({ method, count }) => method === "a.B/M499" && count > 20n));
+  assert.equal(
+    batches.reduce((sum, { dropped }) => sum + dropped, 0n),
+    9000n,
+  );
 });

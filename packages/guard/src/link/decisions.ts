@@ -12,6 +12,8 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 export interface DeniedCall {
   readonly decisionId: string;
   readonly method: string;
+  /** Whether the policy lists the method: any other name may be the caller's invention. */
+  readonly listed: boolean;
   readonly principal: string;
   readonly elevation: string;
   readonly reason: ReasonName;
@@ -54,6 +56,10 @@ interface Waiting {
 /** Kept apart: what anybody can cause never takes the room of what an elevation permitted. */
 const MAX_DENIALS = 2000;
 const MAX_PERMITS = 2000;
+/** Of denials, and of permits, by method, that anybody can cause. */
+const MAX_ANYBODYS = 500;
+/** Of denials without an identity, in one batch: the authority keeps so many only, and somebody's count for more. */
+const BATCH_ANYBODYS = 20;
 const BATCH_RECORDS = 500;
 /** Far below what the authority takes as one message. */
 const BATCH_BYTES = 256 * 1024;
@@ -68,11 +74,13 @@ export class DecisionLog {
   readonly #maxDenials: number;
   readonly #maxPermits: number;
   #denials: DecisionRecord[] = [];
-  /** Those among the denials that name nobody, by reason and method. */
+  /** Denials that name nobody, by reason and method. */
   readonly #unknown = new Map<string, DecisionRecord>();
   /** By elevation, method and status. */
   readonly #permits = new Map<string, Map<string, Map<number, Permits>>>();
   #permitRecords = 0;
+  /** Of these, those without an elevation. */
+  #anybodysPermits = 0;
   #dropped = 0n;
   #sequence = 0n;
   #sent: DecisionBatch | undefined;
@@ -88,20 +96,20 @@ export class DecisionLog {
 
   /** Records that wait. */
   get size(): number {
-    return this.#denials.length + this.#permitRecords;
+    return this.#denials.length + this.#unknown.size + this.#permitRecords;
   }
 
   denied(call: DeniedCall): void {
     const lastTime = timestampFromMs(Math.round(call.nowMs));
     // Anybody can send calls without an identity, as many as they like: one record has to do, with what the first one was told.
-    const key = call.principal === "" ? keyOf(call.method, Reason[call.reason], call.permitted) : undefined;
+    const key = call.principal === "" ? `${call.listed ? call.method : ""} ${call.reason} ${call.permitted}` : undefined;
     const known = key === undefined ? undefined : this.#unknown.get(key);
     if (known !== undefined) {
       known.count += 1n;
       known.lastTime = lastTime;
       return;
     }
-    if (this.#denials.length >= this.#maxDenials) {
+    if (key === undefined ? this.#denials.length >= this.#maxDenials : this.#unknown.size >= MAX_ANYBODYS) {
       this.#dropped += 1n;
       return;
     }
@@ -122,8 +130,8 @@ export class DecisionLog {
       headersSeen: [...call.headersSeen],
       count: 1n,
     });
-    this.#denials.push(record);
-    if (key !== undefined) this.#unknown.set(key, record);
+    if (key === undefined) this.#denials.push(record);
+    else this.#unknown.set(key, record);
   }
 
   permitted(call: PermittedCall): void {
@@ -134,11 +142,14 @@ export class DecisionLog {
       known.lastMs = call.nowMs;
       return;
     }
-    if (this.#permitRecords >= this.#maxPermits) {
+    const anybodys = call.elevation === "";
+    const full = anybodys ? this.#anybodysPermits >= MAX_ANYBODYS : this.#permitRecords - this.#anybodysPermits >= this.#maxPermits;
+    if (full) {
       this.#dropped += 1n;
       return;
     }
     this.#permitRecords += 1;
+    if (anybodys) this.#anybodysPermits += 1;
     const methods = inner(this.#permits, call.elevation, () => new Map<string, Map<number, Permits>>());
     const statuses = inner(methods, call.method, () => new Map<number, Permits>());
     statuses.set(callStatus, { first: { ...call, callStatus }, lastMs: call.nowMs, count: 1 });
@@ -199,7 +210,7 @@ export class DecisionLog {
     return taken;
   }
 
-  /** Permits first, then denials in their order. */
+  /** Permits first, then denials of somebody in their order, then some of those of nobody. */
   *#waiting(): Generator<Waiting> {
     for (const [elevation, methods] of this.#permits) {
       for (const [method, statuses] of methods) {
@@ -209,6 +220,7 @@ export class DecisionLog {
             if (statuses.size === 0) methods.delete(method);
             if (methods.size === 0) this.#permits.delete(elevation);
             this.#permitRecords -= 1;
+            if (elevation === "") this.#anybodysPermits -= 1;
           };
           yield { count: BigInt(permits.count), make: () => this.#recordOf(permits), remove };
         }
@@ -217,15 +229,17 @@ export class DecisionLog {
     let done = 0;
     try {
       for (const record of this.#denials) {
-        const remove = (): void => {
-          done += 1;
-          const { principal, method, reason, permitted } = record;
-          if (principal === "") this.#unknown.delete(keyOf(method, reason, permitted));
-        };
+        const remove = (): void => void (done += 1);
         yield { count: record.count, make: () => record, remove };
       }
     } finally {
       this.#denials = this.#denials.slice(done);
+    }
+    let anybodys = 0;
+    for (const [key, record] of this.#unknown) {
+      if (anybodys === BATCH_ANYBODYS) return;
+      anybodys += 1;
+      yield { count: record.count, make: () => record, remove: () => void this.#unknown.delete(key) };
     }
   }
 
@@ -260,10 +274,6 @@ function encodedOf(make: () => DecisionRecord): { readonly record: DecisionRecor
   } catch {
     return undefined;
   }
-}
-
-function keyOf(method: string, reason: Reason, permitted: boolean): string {
-  return `${method} ${reason} ${permitted}`;
 }
 
 function inner<K, V>(map: Map<K, V>, key: K, make: () => V): V {
