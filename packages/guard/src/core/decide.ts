@@ -2,7 +2,7 @@
 // Owns no rule of its own: the evaluator has them. Goes to the authority for two things only: to start a window, and to use up an approval.
 import { type CallFacts, needsRequest, type Permitted, type PrincipalFacts, readsRequest } from "@brevet/policy";
 import type { ReasonName, TimeEstimate } from "@brevet/protocol";
-import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
+import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type GuardDecision, type GuardedCall, type GuardPermit, type GuardRefusal, refuse } from "./call.ts";
 import { FailureLimit } from "./failures.ts";
@@ -33,6 +33,7 @@ export interface DeciderOptions {
 }
 
 const OPEN: GuardDecision = Object.freeze({ kind: "permit" });
+const RESTORED: GuardDecision = Object.freeze({ ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS });
 const NONE: readonly Elevation[] = [];
 /** Refusals of an identity that the time alone decides. */
 const TIMELY: ReadonlySet<ReasonName> = new Set(["IDENTITY_EXPIRED", "IDENTITY_NOT_YET_VALID"]);
@@ -185,55 +186,43 @@ export class Decider {
     };
     const decision = reads ? unread(policy, facts) : enforced(compiled, facts);
     if (decision === "request") return { kind: "request", principal };
-    if (decision.permit) return this.#permit(knowledge, policy, facts, principal, decision, shown);
+    if (decision.permit) {
+      const { elevation, endsMs, needsStart, consume } = decision;
+      if (elevation === undefined) return { kind: "permit", principal };
+      if (needsStart === true || consume === true) return this.#firstUse(knowledge, call, facts, { ...decision, elevation }, shown);
+      return permitBy(principal, elevation, endsMs, shown);
+    }
     // Ended ones are looked at only now: they permit nothing, and a principal may have many.
     const exact = ended.length === 0 ? decision : enforced(compiled, { ...facts, candidates: [...open, ...ended] });
     return settle(policy, refusalOf(withGrantProblem(exact.permit ? decision : exact, shown), principal));
   }
 
-  #permit(
-    knowledge: Knowledge,
-    policy: KnownPolicy,
-    facts: CallFacts,
-    principal: PrincipalFacts,
-    permitted: Permitted,
-    shown: Shown,
-  ): GuardDecision | Promise<GuardDecision> {
-    const { elevation, endsMs } = permitted;
-    if (elevation === undefined) return { kind: "permit", principal };
-    if (permitted.needsStart === true || permitted.consume === true) {
-      const digest = permitted.consume === true ? facts.payloadDigest : undefined;
-      return this.#firstUse(knowledge, policy, facts, principal, elevation, digest, shown);
-    }
-    return permitBy(principal, elevation, endsMs, shown);
-  }
-
   /** The one thing that a call waits for the authority with. Calls that come together for the same start share it. */
   async #firstUse(
     knowledge: Knowledge,
-    policy: KnownPolicy,
+    call: GuardedCall,
     facts: CallFacts,
-    principal: PrincipalFacts,
-    elevation: Elevation,
-    digest: Uint8Array | undefined,
+    { elevation, consume }: Permitted & { readonly elevation: Elevation },
     shown: Shown,
   ): Promise<GuardDecision> {
     const { epoch } = knowledge;
-    const used = await (digest === undefined ? this.#start(elevation.id) : this.#use(elevation.id, digest));
-    if (!used.ok) {
-      const retry = used.reason === "AUTHORITY_UNREACHABLE" ? { retryDelayMs: RETRY_MS } : {};
-      const about = { elevation: elevation.id, entitlement: elevation.entitlement, problem: used.problem };
-      return settle(policy, { ...refuse(used.reason, about, principal), elevation, ...retry });
-    }
+    const { id, entitlement } = elevation;
+    const consumed = consume === true ? facts.payloadDigest : undefined;
+    const used = await (consumed === undefined ? this.#start(id) : this.#use(id, consumed));
     // While the authority answered, the link went on: what it brought since, a revocation above all, counts.
     const latest = this.#knowledge ?? knowledge;
+    const { policy } = latest;
+    if (policy === undefined) return { ...withoutPolicy(latest), retryDelayMs: RETRY_MS };
+    const failed = (reason: ReasonName, problem: string): GuardDecision => {
+      const retry = reason === "AUTHORITY_UNREACHABLE" ? { retryDelayMs: RETRY_MS } : {};
+      return settle(policy, { ...refuse(reason, { elevation: id, entitlement, problem }, facts.principal), elevation, ...retry });
+    };
+    if (!used.ok) return failed(used.reason, used.problem);
     // A log that was restored meanwhile knows nothing of that answer.
-    if (latest.epoch !== epoch) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
+    if (latest.epoch !== epoch) return RESTORED;
     const { state, windowStart, windowEnd, revision, payloadUseTime } = used.elevation;
     // The authority has reached this instant, whatever the estimate says.
     if (windowStart !== undefined) latest.heard(timestampMs(windowStart));
-    const now = this.#time(latest);
-    if (latest.policy === undefined || now === undefined) return { ...refuse("POLICY_UNAVAILABLE"), retryDelayMs: RETRY_MS };
     latest.setElevation({
       ...elevation,
       state,
@@ -242,17 +231,41 @@ export class Decider {
       ...(windowEnd && { windowEnd }),
       ...(payloadUseTime && { payloadUseTime }),
     });
-    const candidate = latest.elevation(elevation.id);
-    const decision = enforced(latest.policy.compiled, {
+    if (consumed !== undefined) return this.#consumed(epoch, call, facts, id, shown);
+    // As any call under a window that is open; never asking again for what was answered just now.
+    if (latest.elevation(id)?.state === ElevationState.SCHEDULED) return failed("AUTHORITY_UNREACHABLE", "it has not started the window");
+    return this.decide(call);
+  }
+
+  /** The call that an approval was used up by: judged by all that counts now, but for that use, which is its own. */
+  #consumed(epoch: string, call: GuardedCall, facts: CallFacts, id: string, shown: Shown): GuardDecision | Promise<GuardDecision> {
+    const knowledge = this.#knowledge;
+    const policy = knowledge?.policy;
+    const now = knowledge && this.#time(knowledge);
+    if (knowledge === undefined || policy === undefined || now === undefined)
+      return { ...withoutPolicy(knowledge), retryDelayMs: RETRY_MS };
+    if (knowledge.epoch !== epoch) return RESTORED;
+    const again = (): GuardDecision | Promise<GuardDecision> => this.#consumed(epoch, call, facts, id, shown);
+    const settling = this.#settling?.();
+    if (settling !== undefined) return settling.then(again);
+    const identified = this.#identities.identify(knowledge, policy, call, now.authorityMs);
+    if (identified instanceof Promise) return identified.then(again);
+    if (!identified.ok) return settle(policy, identified.refusal);
+    const { principal } = identified;
+    if (isStale(knowledge, policy, now)) return settle(policy, staleRefusal(knowledge, principal));
+    const candidate = knowledge.elevation(id);
+    const decision = enforced(policy.compiled, {
       ...facts,
-      // The one use of an approval is this call's own.
-      candidates: candidate === undefined ? NONE : [digest === undefined ? candidate : unused(candidate)],
+      principal,
+      candidates: candidate === undefined ? NONE : [unused(candidate)],
       nowMs: now.authorityMs,
       errorMs: now.errorMs,
-      reachedMs: latest.heardMs,
+      reachedMs: knowledge.heardMs,
     });
-    if (!decision.permit) return settle(latest.policy, refusalOf(decision, principal));
-    return permitBy(principal, candidate ?? elevation, decision.endsMs, shown);
+    if (!decision.permit) return settle(policy, refusalOf(decision, principal));
+    return decision.elevation === undefined
+      ? { kind: "permit", principal }
+      : permitBy(principal, decision.elevation, decision.endsMs, shown);
   }
 
   /** The authority's time. That it has reached what it stamped a message with narrows the estimate from below. */

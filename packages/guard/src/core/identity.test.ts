@@ -109,24 +109,47 @@ test("a new policy maps callers anew", async () => {
   assert.ok(after.kind === "permit" && !after.principal?.groups.has("group:support"));
 });
 
-test("a peer that sends bad tokens is slowed down, and nobody else is", async () => {
+test("a connection that sends bad tokens is slowed down, and nobody else is", async () => {
   const known = new Known(keys);
-  const { privateKey } = await generateKeyPair("EdDSA");
-  const outcomes = new Map<string, number>();
-  for (let i = 0; i < 130; i += 1) {
-    const forged = await tokenOf(keys, NOON, SAM, { jti: String(i) }, {}, privateKey);
-    const outcome = await known.outcome("GetEntry", { authorization: [`Bearer ${forged}`] });
-    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-  }
-  assert.deepEqual(Object.fromEntries(outcomes), { IDENTITY_SIGNATURE_INVALID: 100, REQUEST_QUOTA_EXCEEDED: 30 });
+  const peer = "10.0.0.1#4000";
+  const outcomes = await forge(known, 130, () => peer);
+  assert.deepEqual(outcomes, { IDENTITY_SIGNATURE_INVALID: 100, REQUEST_QUOTA_EXCEEDED: 30 });
   const authorization = [await known.as()];
-  assert.equal(await known.outcome("GetEntry", { authorization, peer: "10.0.0.2" }), "permit");
-  // Seen before: the same peer gets through with it.
-  assert.equal(await known.outcome("GetEntry", { authorization }), "permit");
+  assert.equal(await known.outcome("GetEntry", { authorization, peer }), "REQUEST_QUOTA_EXCEEDED");
+  assert.equal(await known.outcome("GetEntry", { authorization, peer: "10.0.0.1#4001" }), "permit", "another connection of the address");
+  // Seen before: the same connection gets through with it.
+  assert.equal(await known.outcome("GetEntry", { authorization, peer }), "permit");
   known.nowMs += 1000;
   known.heard();
-  assert.equal(await known.outcome("GetEntry", { authorization: [await known.as(SAM, { jti: "new" })] }), "permit");
+  assert.equal(await known.outcome("GetEntry", { authorization: [await known.as(SAM, { jti: "new" })], peer }), "permit");
 });
+
+test("an address has a wider limit behind that of its connections, and alone where no connection is known", async () => {
+  for (const peerOf of [(i: number) => `fe80::1#${i}`, () => "fe80::1", () => ""]) {
+    const known = new Known(keys);
+    const good = [await known.as()];
+    assert.equal(await known.outcome("GetEntry", { authorization: good, peer: peerOf(1) }), "permit");
+    assert.deepEqual(await forge(known, 1010, peerOf), { IDENTITY_SIGNATURE_INVALID: 1000, REQUEST_QUOTA_EXCEEDED: 10 });
+    const authorization = [await known.as(SAM, { jti: "new" })];
+    assert.equal(await known.outcome("GetEntry", { authorization, peer: peerOf(5000) }), "REQUEST_QUOTA_EXCEEDED");
+    assert.equal(await known.outcome("GetEntry", { authorization, peer: "fe80::2#1" }), "permit");
+    // A new policy has every token checked anew: whose was good does not pay for the others.
+    known.applyPolicy(POLICY, 2n);
+    assert.equal(await known.outcome("GetEntry", { authorization: good, peer: peerOf(1) }), "permit");
+  }
+});
+
+/** Calls with forged tokens, and how often each outcome came. */
+async function forge(known: Known, calls: number, peerOf: (i: number) => string): Promise<Record<string, number>> {
+  const { privateKey } = await generateKeyPair("EdDSA");
+  const outcomes: Record<string, number> = {};
+  for (let i = 0; i < calls; i += 1) {
+    const forged = await tokenOf(keys, NOON, SAM, { jti: String(i) }, {}, privateKey);
+    const outcome = await known.outcome("GetEntry", { authorization: [`Bearer ${forged}`], peer: peerOf(i) });
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+  }
+  return outcomes;
+}
 
 test("only failures that cost a signature check use up what a peer may cause", async () => {
   const known = new Known(keys);
@@ -150,10 +173,11 @@ test("a peer that forges grants is slowed down", async () => {
   const known = new Known(keys);
   const elevation = known.elevate({ entitlement: "shown", methods: ["test.v1.Ledger/Shown"] });
   const authorization = [await known.as()];
+  const peer = "10.0.0.1#4000";
   const forged = (i: number) => grantOf(keys, NOON, elevation, { jti: String(i) }, { ...generateSigningKey(), kid: keys.grants.kid });
   for (let i = 0; i < 100; i += 1)
-    assert.equal(await known.outcome("Shown", { authorization, grants: [forged(i)] }), "GRANT_SIGNATURE_INVALID");
-  assert.equal(await known.outcome("Shown", { authorization, grants: [forged(100)] }), "REQUEST_QUOTA_EXCEEDED");
+    assert.equal(await known.outcome("Shown", { authorization, grants: [forged(i)], peer }), "GRANT_SIGNATURE_INVALID");
+  assert.equal(await known.outcome("Shown", { authorization, grants: [forged(100)], peer }), "REQUEST_QUOTA_EXCEEDED");
 });
 
 test("a client certificate of a trusted domain is an identity, others are none", async () => {

@@ -37,10 +37,12 @@ interface Checked {
 export class Identities {
   readonly #authorityAudience: string;
   readonly #limit: FailureLimit;
-  /** By the value of `authorization`. */
   /** Of those in {@link #checked}, the ones that come all the time. */
   readonly #recent = new TailCache<Checked>();
+  /** By the value of `authorization`. */
   readonly #checked = new BoundedMap<string, Checked>(MAX_TOKENS);
+  /** Those that were good by whatever keys and policy: they are checked anew, however often others at their address fail. */
+  readonly #good = new BoundedMap<string, true>(MAX_TOKENS);
   readonly #refused = new BoundedMap<string, Checked>(MAX_REFUSED);
   readonly #waiting = new Map<string, Promise<Checked>>();
   #certificates = new WeakMap<ClientCertificate, Identified>();
@@ -78,7 +80,7 @@ export class Identities {
     if (token === undefined) return failed("IDENTITY_MALFORMED", { problem: "authorization is not one Bearer token" });
     const waiting = this.#waiting.get(header);
     if (waiting !== undefined) return waiting.then((checked) => judgeTimes(checked, nowMs));
-    const waitMs = this.#limit.waitMs(peer, nowMs);
+    const waitMs = this.#good.get(header) === true ? 0 : this.#limit.waitMs(peer, nowMs);
     if (waitMs > 0) return tooMany(waitMs);
     const form = parseJws(token);
     const wrong = formProblem(form, knowledge);
@@ -93,6 +95,7 @@ export class Identities {
     return check.then(
       (checked) => {
         this.#waiting.delete(header);
+        if (checked.outcome.ok) this.#good.set(header, true);
         if (!checked.outcome.ok && !CHEAP.has(checked.outcome.refusal.reason)) this.#limit.failed(peer, nowMs);
         if (this.#keys === knowledge.keys && this.#policy === policy)
           (checked.outcome.ok ? this.#checked : this.#refused).set(header, checked);
