@@ -7,7 +7,7 @@ import { authorityUrl } from "../connection/connection.ts";
 import { causeOf } from "../connection/identity.ts";
 import { withConnection } from "../connection/options.ts";
 import { CommandError, exitStatus } from "../output/status.ts";
-import { inspectToken, type TokenReport } from "../token/inspect.ts";
+import { type Expected, inspectToken, type TokenReport } from "../token/inspect.ts";
 import { connectionOf, instantOption } from "./ask.ts";
 import type { CommandContext } from "./context.ts";
 
@@ -37,12 +37,7 @@ export function tokenCommand(context: CommandContext): Command {
         nowMs: options.at === undefined ? systemClock.wallMs() : instantOption("--at", options.at),
       };
       if (token === "-") {
-        for await (const line of createInterface({ input: process.stdin, signal: context.signal })) {
-          const report = await inspectToken(line.trim(), expected);
-          process.stdout.write(
-            `${JSON.stringify({ ok: report.ok, reason: report.reason ?? null, header: report.header ?? null, claims: report.claims ?? null })}\n`,
-          );
-        }
+        if (!(await inspectLines(context, expected))) context.end(exitStatus.no);
         return;
       }
       const report = await inspectToken(token, expected);
@@ -50,6 +45,24 @@ export function tokenCommand(context: CommandContext): Command {
       if (!report.ok) context.end(exitStatus.no);
     });
   return new Command("token").description("look into tokens").addCommand(inspect).addCommand(developmentCommand(context));
+}
+
+/** One line of JSON for each token, whatever the form of output: true if all are good. */
+async function inspectLines({ signal, output }: CommandContext, expected: Expected): Promise<boolean> {
+  if (process.stdin.isTTY) output.note("Paste a token and press Enter; Ctrl-D ends.");
+  let [count, good] = [0, true];
+  for await (const line of createInterface({ input: process.stdin, signal })) {
+    count += 1;
+    const { ok, reason = null, header = null, claims = null, checks } = await inspectToken(line.trim(), expected);
+    const failed = checks.find(({ outcome }) => outcome === "failed");
+    const problem = failed === undefined ? null : `${failed.name}: ${failed.detail}`;
+    process.stdout.write(`${JSON.stringify({ ok, reason, problem, header, claims })}\n`);
+    good &&= ok;
+  }
+  if (count > 0 || signal.aborted) return good;
+  throw new CommandError(exitStatus.misuse, "There is no token on standard input.", {
+    hints: ["Give it as an argument, or one a line: brevet token inspect - <FILE"],
+  });
 }
 
 /** `brevet token dev`: what a caller, a guard or a test presents, where the authority runs with --dev. */
