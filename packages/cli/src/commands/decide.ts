@@ -136,7 +136,7 @@ function reviewCommand(context: CommandContext): Command {
     .action(async (id: string, options: { comment: string }, command: Command) => {
       const { elevations: api } = await connectionOf(command);
       const { elevation } = await api.review({ requestId: requestId(), id: elevationId(id), comment: options.comment });
-      say(context, elevation);
+      say(context, elevation, () => "\nThe review is recorded.");
     });
 }
 
@@ -190,9 +190,12 @@ function revokeCommand(context: CommandContext): Command {
 function enforcementLines(enforcement: readonly Enforcement[]): string[] {
   if (enforcement.length === 0) return ["No guard of the audience is known: nothing permits under it."];
   return enforcement.map(({ guard, instance, audience, form, enforced, boundedUntil, streamsMayGoOn }) => {
-    const until = boundedUntil === undefined ? "it comes back" : timestampDate(boundedUntil).toISOString();
+    const unheard =
+      boundedUntil === undefined
+        ? "not heard from; it could permit until it comes back. Stop it to be certain"
+        : `not heard from; it could permit until ${timestampDate(boundedUntil).toISOString()} at the latest (the policy's whenStale.atMost). Stop it to be certain, or wait`;
     const streams = streamsMayGoOn ? "; streams that it let in before may go on" : "";
-    return `${audience}: ${guard?.name ?? ""} ${instance} (${form}): ${enforced ? "enforced" : `bounded until ${until}`}${streams}`;
+    return `${audience}: ${guard?.name ?? ""} ${instance} (${form}): ${enforced ? "enforced" : unheard}${streams}`;
   });
 }
 

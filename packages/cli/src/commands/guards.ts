@@ -40,7 +40,8 @@ function guardRow(guard: GuardStatus, now: number): string[] {
     String(acknowledgement?.policyVersion ?? "?"),
     String(acknowledgement?.position?.revision ?? "?"),
     offset,
-    String(guard.denied),
-    String(guard.permitted),
+    // Counted since it connected: of one that did not since the authority started, nothing is known.
+    acknowledgement === undefined ? "?" : String(guard.denied),
+    acknowledgement === undefined ? "?" : String(guard.permitted),
   ];
 }

@@ -110,7 +110,8 @@ async function wait(context: CommandContext, connection: Connection, asked: Elev
   try {
     const what = { filter: { ids: [asked.id] }, waitingFor: [asked.id] };
     for await (const elevation of follow(connection, { ...what, signal, reached: true, note: output.note })) {
-      if (elevation.state === ElevationState.PENDING && waitsFor(elevation) !== waitsFor(latest))
+      const isOpen = elevation.stages[elevation.stage] !== undefined;
+      if (elevation.state === ElevationState.PENDING && isOpen && waitsFor(elevation) !== waitsFor(latest))
         output.note(`${elevation.id} is PENDING: ${situation(elevation, nowMs())}`);
       latest = elevation;
       progress();

@@ -40,7 +40,7 @@ test("an extension that waits is told beside the end that counts until then, and
     }),
     NOW,
   );
-  assert.match(text, /ends in 5m; to go on until 2026-01-05T12:20:00.000Z it needs 0 of 1 approvals, from group:oncall/);
+  assert.match(text, /ends in 5m; to go on until 2026-01-05T12:20:00.000Z it has 0 of 1 approvals, from group:oncall/);
   assert.match(text, /approved +user:ana@test, .*\(5m ago\), for 10m/);
   assert.match(text, /denied +user:bo@test, .*\(1m ago\), the extension: “no”/);
 });

@@ -137,7 +137,7 @@ function stands(elevation: Elevation, nowMs: number): string {
         : `approved; starts in ${until(elevation.startTime, nowMs)}`;
     case ElevationState.ACTIVE:
       if (elevation.extensionEnd === undefined) return `ends in ${until(elevation.windowEnd, nowMs)}`;
-      return `ends in ${until(elevation.windowEnd, nowMs)}; to go on until ${clock(elevation.extensionEnd)} it needs ${waitsFor(elevation)}${others(elevation, nowMs)}`;
+      return `ends in ${until(elevation.windowEnd, nowMs)}; to go on until ${clock(elevation.extensionEnd)} it has ${waitsFor(elevation)}${others(elevation, nowMs)}`;
     case ElevationState.LAPSED:
       if (elevation.startBy === undefined) return "nobody decided in time";
       return elevation.startTime === undefined ? "nobody used it in time" : "its time came outside the schedule";
