@@ -16,7 +16,7 @@ export interface GuardedCall {
   readonly grants: readonly string[];
   /** The connection's verified client certificate; asked for only where the policy accepts one. */
   readonly certificate?: () => ClientCertificate | undefined;
-  /** Address of the peer, for limits. */
+  /** The caller's connection, for limits: `address#port`; the address alone where there is no port, and empty on a Unix socket. */
   readonly peer: string;
   /** The request as it came over the wire; given once the core has asked for it. */
   readonly request?: Uint8Array;

@@ -139,7 +139,7 @@ class GrpcCall implements CallPort {
       authorization: repeatedAuthorization(call) ?? texts(metadata.get(AUTHORIZATION_HEADER)),
       grants: texts(metadata.get(GRANT_HEADER)),
       certificate: () => certificateOf(call),
-      peer: call.getConnectionInfo().remoteAddress ?? "",
+      peer: peerOf(call.getConnectionInfo()),
       headersSeen: Object.keys(metadata.getMap()),
       traceId: traceIdOf(metadata.get(TRACEPARENT_HEADER)),
     };
@@ -175,6 +175,11 @@ class GrpcCall implements CallPort {
       return sent;
     }
   }
+}
+
+/** A Unix socket has neither. */
+function peerOf({ remoteAddress = "", remotePort }: ReturnType<ServerInterceptingCallInterface["getConnectionInfo"]>): string {
+  return remotePort === undefined ? remoteAddress : `${remoteAddress}#${remotePort}`;
 }
 
 /** Names that a guard alone may say. */
