@@ -58,6 +58,22 @@ export class EnforcedCall {
     return this.#awaits && this.#phase === "live";
   }
 
+  /**
+   * Whether a call that was let through, and that the service has not seen, still may go: to be asked after a wait in a form. Judged again
+   * where anything moved; false: it is over, and its port has been told.
+   */
+  stands(): boolean {
+    if (this.#phase !== "live") return false;
+    const permit = this.#permit;
+    try {
+      if (this.#live !== undefined) this.#live.review();
+      else if (permit?.elevation !== undefined && !this.#stillStands()) this.#permit = this.#judgeAgain(permit);
+    } catch (error) {
+      this.fault(error);
+    }
+    return !this.over;
+  }
+
   /** Value of the trailer `brevet-window-ends`: whole seconds; undefined for calls without a window. */
   get windowEnds(): string | undefined {
     const endsMs = (this.#live?.permit ?? this.#permit)?.endsMs;
