@@ -328,6 +328,14 @@ test("a stream that ran and is ended later is not issued again: its end goes to 
   const first = begin(desk.client(), "List", ["a"]);
   await desk.approve((await desk.event("waiting")).elevation);
   await first.answer;
+  // The guard may not have heard of the approval by itself yet.
+  const asked = () => desk.events.filter(({ kind }) => kind === "asked").length;
+  await until(async () => {
+    const before = asked();
+    await begin(desk.client(), "List", ["a"]).answer;
+    return asked() === before;
+  });
+  const ran = desk.handled.length;
   desk.listing = function* () {
     yield "b";
     const method = "test.v1.Desk/List";
@@ -337,7 +345,7 @@ test("a stream that ran and is ended later is not issued again: its end goes to 
   const ended = begin(desk.client(), "List", ["a"]);
   assert.equal((await ended.answer).status.reason, "ELEVATION_REQUIRED");
   assert.deepEqual(ended.received, ["b"]);
-  assert.equal(desk.handled.length, 2);
+  assert.equal(desk.handled.length, ran + 1);
   assert.deepEqual(desk.events.slice(from), []);
 });
 
