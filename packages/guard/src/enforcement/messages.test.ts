@@ -129,6 +129,38 @@ test("an observing policy lets a request pass that fails, and says so once", asy
   assert.deepEqual(observed, ["CONDITION_NOT_MET"]);
 });
 
+test("what a policy that only observed began is settled by the one that is enforced by then", async () => {
+  const observing = `${policyWith(FIVE_AT_MOST)}\nmode: observe\n`;
+  for (const reads of [true, false]) {
+    const world = await LiveWorld.make(keys, observing);
+    const call = world.open("Chat", {}, (form) => {
+      form.readAhead = () => {
+        // Comes while the form is asked.
+        if (!reads) world.known.applyPolicy(policyWith(FIVE_AT_MOST), 2n);
+        return reads;
+      };
+    });
+    world.known.applyPolicy(policyWith(FIVE_AT_MOST), 2n);
+    call.halfClose();
+    assert.deepEqual([call.permitted, call.passed, call.outcome], [false, [], reads ? "CONDITION_NOT_MET" : "POLICY_MISCONFIGURED"]);
+  }
+  for (let steps = 0; steps < 16; steps += 1) {
+    const world = await LiveWorld.make(keys, `${POLICY}\nmode: observe\n`);
+    world.elevate({ state: ElevationState.SCHEDULED });
+    const enforce = (left: number): void => {
+      if (left === 0) world.known.applyPolicy(POLICY, 2n);
+      else queueMicrotask(() => enforce(left - 1));
+    };
+    world.known.use = () => {
+      enforce(steps);
+      return Promise.resolve({ ok: false, reason: "ELEVATION_REVOKED", problem: "it was revoked" });
+    };
+    const call = world.open("Chat");
+    await new Promise(setImmediate);
+    assert.deepEqual([call.outcome === "live", call.send(), call.answerWith()], [false, false, false], `${steps} steps`);
+  }
+});
+
 test("a request whose bytes are not to be had ends the call, where they are to be judged", async () => {
   const world = await LiveWorld.make(keys, policyWith(FIVE_AT_MOST));
   world.elevate();
