@@ -23,6 +23,8 @@ test("a flood of calls without an identity is ten lines in a second and a count,
   for (let i = 0; i < 50; i += 1) made.refused(refuse("IDENTITY_MISSING"), call, false);
   made.refused(refuse("ELEVATION_REQUIRED", {}, SAM), call, false);
   assert.deepEqual([lines.length, lines.at(-1)?.principal], [11, SAM.name]);
+  made.refused(refuse("IDENTITY_MISSING"), call, true);
+  assert.match(String(lines.pop()?.message), /only observes/);
   clock.advance(1000);
   assert.deepEqual([lines.length, lines.at(-1)?.leftOut], [12, 40]);
   clock.advance(5000);

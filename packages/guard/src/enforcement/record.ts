@@ -50,8 +50,8 @@ export interface Refused {
 /** Writes refusals down and gives them the status to send. */
 export class Recorder {
   readonly #options: RecorderOptions;
-  /** Of refusals without an identity, in this second; undefined: none yet. */
-  #lines: number | undefined;
+  /** Of refusals without an identity in this second, by whether they were only observed: a flood of the one hides none of the other. */
+  readonly #lines = new Map<boolean, number>();
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -82,7 +82,7 @@ export class Recorder {
       headersSeen,
       permitted: observed,
     });
-    if (principal !== "" || this.#hasLine())
+    if (principal !== "" || this.#hasLine(observed))
       logger.warn(
         {
           decisionId,
@@ -104,17 +104,19 @@ export class Recorder {
   }
 
   /** Whether a refusal without an identity gets a line of its own; tells at the end of the second how many got none. */
-  #hasLine(): boolean {
-    if (this.#lines === undefined) {
+  #hasLine(observed: boolean): boolean {
+    const lines = (this.#lines.get(observed) ?? 0) + 1;
+    this.#lines.set(observed, lines);
+    if (lines === 1) {
       const { clock = systemClock, logger } = this.#options;
       clock.after(LINES_MS, () => {
-        const leftOut = (this.#lines ?? 0) - MOST_LINES;
-        this.#lines = undefined;
-        if (leftOut > 0) logger.warn({ leftOut }, "more calls without an identity were refused in this second");
+        const leftOut = (this.#lines.get(observed) ?? 0) - MOST_LINES;
+        this.#lines.delete(observed);
+        const what = observed ? "would be refused" : "were refused";
+        if (leftOut > 0) logger.warn({ leftOut }, `more calls without an identity ${what} in this second`);
       });
     }
-    this.#lines = (this.#lines ?? 0) + 1;
-    return this.#lines <= MOST_LINES;
+    return lines <= MOST_LINES;
   }
 
   /** Tells who asked to be told; what goes wrong there is theirs, and changes nothing. */
