@@ -10,6 +10,7 @@ import {
 import { type Clock, type EncodedStatus, GrpcCode, type Timer } from "@brevet/protocol";
 import type { CallPort, EnforcedCall } from "../enforcement/call.ts";
 import type { Enforcement } from "../enforcement/enforcement.ts";
+import { NO_REQUEST } from "../enforcement/port.ts";
 import { traceIdOf } from "../enforcement/record.ts";
 import type { Caller } from "./listener.ts";
 import { MessageReader } from "./reader.ts";
@@ -17,7 +18,7 @@ import { Reply } from "./reply.ts";
 import { namesSeen, type RequestHead } from "./request.ts";
 import { codeOf, headersOn, plainStatus, resetStatus, trailersOn } from "./status.ts";
 import { timeoutOf } from "./timeout.ts";
-import type { Upstream, UpstreamCall } from "./upstream.ts";
+import type { Place, Upstream, UpstreamCall } from "./upstream.ts";
 
 /** What every call has behind it. */
 export interface CallMeans {
@@ -48,6 +49,7 @@ const { NGHTTP2_CANCEL, NGHTTP2_FLAG_END_STREAM, NGHTTP2_NO_ERROR, NGHTTP2_REFUS
 /** Of a request, kept until the service answers: to send it again where the service surely never saw it. */
 const REPLAY_BYTES = 64 << 10;
 const MAX_ATTEMPTS = 3;
+const MORE_THAN_ONE = plainStatus(GrpcCode.UNIMPLEMENTED, "more than one request message came");
 const CALL = Symbol("call");
 
 /**
@@ -68,6 +70,12 @@ export class ProxiedCall implements CallPort {
   readonly #requestStream: boolean;
   readonly #responseStream: boolean;
   #up: UpstreamCall | undefined;
+  /** At the service, kept for this call until it is opened. */
+  #place: Place | undefined;
+  /** Leaves the queue for one; undefined: the call does not wait there. */
+  #unqueue: (() => void) | undefined;
+  /** The one request that an elevated call waits for: judged again, and passed on, once there is a place at the service. */
+  #first: (() => void) | undefined;
   #attempts = 0;
   /** Request bytes that wait for the upstream, or may have to be sent to it again. Undefined: too many to keep, or answered. */
   #replay: Buffer[] | undefined = [];
@@ -121,8 +129,11 @@ export class ProxiedCall implements CallPort {
     if (this.#done) return;
     this.#permitted = true;
     this.#timer?.cancel();
-    if (this.#requestStream && this.#supervised && !this.#pumping) this.#readRequests();
-    this.#connect();
+    const awaits = this.#enforced?.awaitsRequest === true;
+    if ((awaits || (this.#requestStream && this.#supervised)) && !this.#pumping) this.#readRequests();
+    if (!awaits) return this.#seek();
+    // Nothing goes to the service before its request has come, and stands up to what is known by then.
+    this.#hold(this.#means.requestTimeoutMs);
     this.#pump();
   }
 
@@ -144,7 +155,7 @@ export class ProxiedCall implements CallPort {
     if (this.#done) return;
     this.#done = true;
     this.#timer?.cancel();
-    this.#up?.stream.close(NGHTTP2_CANCEL);
+    this.#leaveUpstream();
     this.#reader?.stop();
     this.#responses?.stop();
     this.#replay = undefined;
@@ -196,15 +207,52 @@ export class ProxiedCall implements CallPort {
     );
   }
 
-  #connect(): void {
-    const { head, sensitive } = this.#arrival;
+  /** Asks for a place at the service; while there is none, nothing more is read. */
+  #seek(): void {
     this.#attempts += 1;
+    this.#unqueue = this.#means.upstream.enter(
+      this.#arrival.caller,
+      this.#safely((place) => this.#onPlace(place)),
+    );
+    if (this.#unqueue === undefined) return;
+    if (this.#pumping) this.#down.pause();
+    this.#hold();
+  }
+
+  #onPlace(place: Place | string): void {
+    const waited = this.#unqueue !== undefined;
+    this.#unqueue = undefined;
+    if (typeof place === "string") return this.end(unreachable(place));
+    this.#place = place;
+    this.#timer?.cancel();
+    const first = this.#first;
+    this.#first = undefined;
+    if (first !== undefined) return first();
+    // What was revoked, or ran out, while it waited may not run.
+    if ((waited || this.#attempts > 1) && this.#enforced?.stands() === false) return;
+    this.#connect();
+    this.#pump();
+  }
+
+  #leaveUpstream(): void {
+    this.#unqueue?.();
+    this.#unqueue = undefined;
+    this.#place?.leave();
+    this.#place = undefined;
+    this.#up?.stream.close(NGHTTP2_CANCEL);
+  }
+
+  #connect(): void {
+    const place = this.#place;
+    this.#place = undefined;
+    if (place === undefined || this.#done) return;
+    const { head, sensitive } = this.#arrival;
     const headers = head.forward;
     if (head.timeoutMs !== undefined && this.#heldSinceMs !== undefined) {
       const leftMs = head.timeoutMs - (this.#means.clock.monotonicMs() - this.#heldSinceMs);
       headers[head.timeoutAt] = timeoutOf(leftMs);
     }
-    const opened = this.#means.upstream.open(headers, sensitive);
+    const opened = place.open(headers, sensitive);
     if (typeof opened === "string") return this.end(unreachable(opened));
     this.#up = opened;
     const stream: ClientHttp2Stream & Carrier = opened.stream;
@@ -215,6 +263,7 @@ export class ProxiedCall implements CallPort {
     stream.on("close", ProxiedCall.#fromService.close);
     for (const chunk of this.#replay ?? []) stream.write(chunk);
     if (this.#requestEnded) stream.end();
+    if (this.#pumping) this.#paceRequest();
   }
 
   /** Lets the request flow. */
@@ -230,8 +279,8 @@ export class ProxiedCall implements CallPort {
 
   #onData(chunk: Buffer): void {
     if (this.#done) return;
-    if (this.#complete) this.end(plainStatus(GrpcCode.UNIMPLEMENTED, "more than one request message came"));
-    else if (this.#reader !== undefined) this.#reader.push(chunk);
+    if (this.#reader !== undefined) this.#reader.push(chunk);
+    else if (this.#complete) this.end(MORE_THAN_ONE);
     else this.#forward(chunk);
   }
 
@@ -243,7 +292,8 @@ export class ProxiedCall implements CallPort {
 
   /** The caller sends on while no message of it is judged, and the service takes what came. */
   #paceRequest(): void {
-    if (this.#reader?.busy === true || this.#up?.stream.writableNeedDrain === true) this.#down.pause();
+    const waits = this.#unqueue !== undefined || this.#reader?.busy === true;
+    if (waits || this.#up?.stream.writableNeedDrain === true) this.#down.pause();
     else this.#down.resume();
   }
 
@@ -253,12 +303,25 @@ export class ProxiedCall implements CallPort {
       maxBytes: this.#means.maxMessageBytes,
       reads: () => this.#enforced?.reads === true,
       message: this.#safely((bytes, frame) => {
+        if (this.#complete) return this.end(MORE_THAN_ONE);
+        const awaits = this.#enforced?.awaitsRequest === true;
         // It came in time: what is left is the caller's own deadline.
-        if (!this.#permitted) this.#hold();
-        this.#enforced?.request(bytes, () => this.#onJudged(frame));
+        if (!this.#permitted || awaits) this.#hold();
+        if (!awaits) return this.#enforced?.request(bytes, () => this.#onJudged(frame));
+        // Judged with the first bytes that go on, a large message by its prefix: no service runs what has not come whole.
+        this.#first = () =>
+          this.#enforced?.request(bytes, () => {
+            this.#timer?.cancel();
+            this.#connect();
+            this.#onJudged(frame);
+          });
+        this.#seek();
       }),
       more: (chunk) => this.#forward(chunk),
-      ended: this.#safely(() => this.#enforced?.halfClose(() => this.#forwardEnd())),
+      ended: this.#safely(() => {
+        if (this.#enforced?.awaitsRequest === true) this.end(NO_REQUEST);
+        else this.#enforced?.halfClose(() => this.#forwardEnd());
+      }),
       broken: this.#safely((status) => this.end(status)),
       paced: () => this.#paceRequest(),
     });
@@ -271,23 +334,24 @@ export class ProxiedCall implements CallPort {
     this.#forward(frame);
     if (this.#requestStream) return reader.next();
     // One message is all: whatever else comes would be run unread.
-    this.#reader = undefined;
     this.#complete = true;
+    if (reader.passing) return reader.next();
+    this.#reader = undefined;
     const { rest, ended } = reader.stop();
     for (const chunk of rest) this.#onData(chunk);
     if (this.#done) return;
     if (ended) this.#forwardEnd();
-    else this.#down.resume();
+    else this.#paceRequest();
   }
 
   #forward(chunk: Buffer): void {
     if (this.#replay !== undefined) {
       this.#replayBytes += chunk.length;
       // Until there is an upstream, all of it has to be kept.
-      if (this.#up !== undefined && this.#replayBytes > REPLAY_BYTES) this.#replay = undefined;
+      if (this.#up !== undefined && this.#unqueue === undefined && this.#replayBytes > REPLAY_BYTES) this.#replay = undefined;
       else this.#replay.push(chunk);
     }
-    if (this.#up !== undefined && !this.#up.stream.write(chunk)) this.#down.pause();
+    if (this.#unqueue !== undefined || (this.#up !== undefined && !this.#up.stream.write(chunk))) this.#down.pause();
   }
 
   #forwardEnd(): void {
@@ -371,13 +435,18 @@ export class ProxiedCall implements CallPort {
   #onUpClose(): void {
     const up = this.#up;
     if (up === undefined) return;
-    const { stream, connection }: { stream: UpstreamCall["stream"] & Carrier; connection: UpstreamCall["connection"] } = up;
+    const { connection } = up;
+    const stream: UpstreamCall["stream"] & Carrier = up.stream;
     stream[CALL] = undefined;
-    connection.release();
+    up.release();
     if (this.#done) return;
     const { rstCode } = stream;
     const unseen = rstCode === NGHTTP2_REFUSED_STREAM || connection.unseen(stream.id);
-    if (unseen && !this.#reply.begun && this.#replay !== undefined && this.#attempts < MAX_ATTEMPTS) return this.#connect();
+    if (unseen && !this.#reply.begun && this.#replay !== undefined && this.#attempts < MAX_ATTEMPTS) {
+      // Written to no more; what comes is kept until there is another.
+      this.#up = undefined;
+      return this.#seek();
+    }
     if (connection.problem !== undefined) return this.end(unreachable(connection.problem));
     if (rstCode === NGHTTP2_NO_ERROR) return this.end(plainStatus(GrpcCode.INTERNAL, "the service ended the call without a status"));
     this.end(resetStatus(rstCode ?? 0));
@@ -392,7 +461,7 @@ export class ProxiedCall implements CallPort {
     this.#means.onClose(this);
     if (this.#done) return;
     this.#done = true;
-    this.#up?.stream.close(NGHTTP2_CANCEL);
+    this.#leaveUpstream();
     this.#enforced?.ended(GrpcCode.CANCELLED);
   }
 

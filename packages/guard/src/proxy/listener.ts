@@ -27,7 +27,7 @@ export interface ListenTls {
 
 /** One caller's connection. */
 export interface Caller {
-  /** Its address; empty on a Unix socket. */
+  /** `address#port`; empty on a Unix socket. */
   readonly peer: string;
   /** Its verified client certificate, read once. */
   certificate(): ClientCertificate | undefined;
@@ -170,12 +170,12 @@ export class Listener {
     const { idleMs, onCall } = this.#options;
     this.#sessions.add(session);
     const { socket } = session;
-    const { remoteAddress = "" } = socket;
+    const { remoteAddress = "", remotePort } = socket;
     session.setLocalWindowSize(WINDOW_BYTES);
     let calls = 0;
     let certificate: ClientCertificate | "none" | undefined;
     const caller: Caller = {
-      peer: remoteAddress,
+      peer: remotePort === undefined ? remoteAddress : `${remoteAddress}#${remotePort}`,
       certificate() {
         certificate ??= certificateOf(session) ?? "none";
         return certificate === "none" ? undefined : certificate;

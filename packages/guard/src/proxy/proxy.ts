@@ -64,6 +64,8 @@ export interface ProxyState extends GuardState {
   readonly upstreamProblem?: string;
   /** Calls in hand. */
   readonly calls: number;
+  /** Of these, those that were let through and wait for room at the service. */
+  readonly waiting: number;
 }
 
 /** A proxy that listens. */
@@ -177,8 +179,8 @@ class RunningProxy implements Proxy {
   }
 
   status(): ProxyState {
-    const { problem } = this.#upstream;
-    return { ...this.#enforcement.status(), calls: this.#calls.size, ...(problem !== undefined && { upstreamProblem: problem }) };
+    const { problem, waiting } = this.#upstream;
+    return { ...this.#enforcement.status(), calls: this.#calls.size, waiting, ...(problem !== undefined && { upstreamProblem: problem }) };
   }
 
   close(): Promise<void> {

@@ -47,6 +47,11 @@ export class MessageReader {
     return this.#busy;
   }
 
+  /** Whether more of a large message is to come, or to be handed on. */
+  get passing(): boolean {
+    return this.#passing > 0;
+  }
+
   push(chunk: Buffer): void {
     this.#splitter.push(chunk);
     this.#read();

@@ -37,6 +37,15 @@ export interface UpstreamOptions {
 export interface UpstreamCall {
   readonly stream: ClientHttp2Stream;
   readonly connection: UpstreamConnection;
+  /** The call is over. */
+  release(): void;
+}
+
+/** Room for one call, kept until it is opened or left. */
+export interface Place {
+  /** Begins the call with these headers, names and values in turn. A text: why it cannot be begun now. */
+  open(headers: string[], sensitive: readonly string[]): UpstreamCall | string;
+  leave(): void;
 }
 
 /** One connection. */
@@ -45,10 +54,12 @@ export interface UpstreamConnection {
   readonly problem: string | undefined;
   /** Whether the service surely never saw a stream with this id (RFC 9113, 6.8). */
   unseen(id: number | undefined): boolean;
-  /** The call is over. */
-  release(): void;
 }
 
+/** Calls that wait for room, all in all and of one caller's connection, and for how long each. */
+const MAX_WAITING = 4000;
+const MAX_WAITING_OF_ONE = 1000;
+const MAX_WAIT_MS = 5000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MOST_MS = 5000;
 /** As long as nothing else is known (RFC 9113, 6.5.2 recommends no less). */
@@ -66,6 +77,10 @@ const LENIENT = { strictSingleValueFields: false };
 export class Upstream {
   readonly #options: UpstreamOptions;
   readonly #connections: Connection[] = [];
+  /** In the order of their coming. */
+  readonly #waiting = new Set<Waiter>();
+  readonly #shares = new Map<object, Share>();
+  #serving = false;
   #failures = 0;
   #retryAtMs = 0;
   #problem = "";
@@ -85,10 +100,45 @@ export class Upstream {
     return this.#problem === "" ? undefined : this.#problem;
   }
 
-  /** Begins a call with these headers, names and values in turn. A text: why it cannot be begun now. */
-  open(headers: string[], sensitive: readonly string[]): UpstreamCall | string {
-    const connection = this.#pick();
-    return typeof connection === "string" ? connection : connection.open(headers, sensitive);
+  /** Calls that wait for room. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Asks for room for a call of this caller. `turn` is told once: a place, or why there is none; at once, and then undefined is answered,
+   * or later, and then what leaves the queue.
+   */
+  enter(caller: object, turn: (place: Place | string) => void): (() => void) | undefined {
+    const share = this.#shareOf(caller);
+    if (this.#mayHave(share)) {
+      const connection = this.#withRoom();
+      if (connection !== undefined) {
+        turn(this.#place(connection, share));
+        return undefined;
+      }
+    }
+    const problem = this.#cannotWait(share);
+    if (problem !== undefined) {
+      this.#forget(share);
+      turn(problem);
+      return undefined;
+    }
+    const { clock, connectTimeoutMs } = this.#options;
+    const leave = (): boolean => {
+      timer.cancel();
+      if (!this.#waiting.delete(waiter)) return false;
+      share.waiting -= 1;
+      this.#forget(share);
+      return true;
+    };
+    const waiter: Waiter = { share, turn, leave };
+    const timer = clock.after(Math.max(MAX_WAIT_MS, connectTimeoutMs), () => {
+      if (leave()) turn("it has no room for further calls");
+    });
+    this.#waiting.add(waiter);
+    share.waiting += 1;
+    return leave;
   }
 
   /** Ends all connections, with whatever still runs on them. */
@@ -97,25 +147,103 @@ export class Upstream {
     for (const connection of this.#connections.slice()) connection.destroy();
   }
 
-  /** The first that has room, so that few are open; else another one; else the one with the fewest calls, which wait there. */
-  #pick(): Connection | string {
+  /** The first that has room, so that few are open. */
+  #withRoom(): Connection | undefined {
+    return this.#connections.find((connection) => connection.ready && connection.usable && connection.calls < connection.limit);
+  }
+
+  /** One caller's connection never has more than half of the room, however long its calls take. */
+  #mayHave({ held }: Share): boolean {
+    const limit = this.#connections.find(({ ready, usable }) => ready && usable)?.limit ?? Infinity;
+    return held < Math.max(1, Math.ceil((limit * this.#options.maxConnections) / 2));
+  }
+
+  /** Why a call cannot wait. If it can, and a further connection may help, that is being made. */
+  #cannotWait(share: Share): string | undefined {
     if (this.#closed) return "the proxy is closed";
-    let least: Connection | undefined;
-    for (const connection of this.#connections) {
-      if (!connection.usable) continue;
-      if (connection.calls < connection.limit) return connection;
-      if (least === undefined || connection.calls < least.calls) least = connection;
-    }
+    if (this.#waiting.size >= MAX_WAITING || share.waiting >= MAX_WAITING_OF_ONE) return "too many calls wait for it";
     const { maxConnections, clock } = this.#options;
-    const more = this.#connections.length < maxConnections && clock.monotonicMs() >= this.#retryAtMs;
-    if (least !== undefined && !more) return least;
-    if (!more) return this.#problem === "" ? "every connection to it is ending" : this.#problem;
-    const connection = new Connection(this.#options, {
+    const usable = this.#connections.filter((connection) => connection.usable);
+    // One that is being made serves those that wait for it, before there is need of another.
+    const coming = usable.reduce((sum, connection) => sum + (connection.ready ? 0 : connection.limit), 0);
+    if (this.#mayHave(share) && this.#waiting.size >= coming) {
+      if (this.#connections.length < maxConnections && clock.monotonicMs() >= this.#retryAtMs) this.#connect();
+      else if (usable.length === 0) return this.#problem === "" ? "every connection to it is ending" : this.#problem;
+    }
+    return undefined;
+  }
+
+  #connect(): void {
+    const connection: Connection = new Connection(this.#options, {
       ready: () => this.#ready(),
+      room: () => this.#serve(),
       ended: (problem, wasReady) => this.#ended(connection, problem, wasReady),
     });
     this.#connections.push(connection);
-    return connection;
+  }
+
+  #place(connection: Connection, share: Share): Place {
+    connection.calls += 1;
+    share.held += 1;
+    let left = false;
+    const leave = (): void => {
+      if (left) return;
+      left = true;
+      connection.calls -= 1;
+      share.held -= 1;
+      this.#forget(share);
+      this.#serve();
+    };
+    return {
+      open(headers, sensitive) {
+        if (connection.usable) return connection.open(headers, sensitive, leave);
+        leave();
+        return connection.problem ?? "the connection is ending";
+      },
+      leave,
+    };
+  }
+
+  /** Gives what room there is to those that wait longest, of those that may have more. */
+  #serve(): void {
+    if (this.#serving) return;
+    this.#serving = true;
+    try {
+      for (const waiter of this.#waiting) {
+        const connection = this.#withRoom();
+        if (connection === undefined) return;
+        if (!this.#mayHave(waiter.share)) continue;
+        // Taken before it leaves the queue: its share lives on.
+        const place = this.#place(connection, waiter.share);
+        waiter.leave();
+        waiter.turn(place);
+      }
+    } finally {
+      this.#serving = false;
+    }
+  }
+
+  #shareOf(caller: object): Share {
+    let share = this.#shares.get(caller);
+    if (share === undefined) {
+      share = { caller, held: 0, waiting: 0 };
+      this.#shares.set(caller, share);
+    }
+    return share;
+  }
+
+  #forget({ caller, held, waiting }: Share): void {
+    if (held === 0 && waiting === 0) this.#shares.delete(caller);
+  }
+
+  /** A connection is gone: those that wait have another to wait for, or none. */
+  #goneFor(problem: string | undefined, wasReady: boolean): void {
+    if (this.#waiting.size === 0 || this.#connections.some(({ usable }) => usable)) return;
+    // One that worked is made anew for them, one that could not be made is why they have waited in vain.
+    if (wasReady && !this.#closed && this.#options.clock.monotonicMs() >= this.#retryAtMs) return this.#connect();
+    // Whoever is told may come again.
+    const all = Array.from(this.#waiting);
+    for (const { leave, turn } of all) if (leave()) turn(problem ?? "the connection ended");
   }
 
   #ready(): void {
@@ -129,6 +257,7 @@ export class Upstream {
   #ended(connection: Connection, problem: string | undefined, wasReady: boolean): void {
     const at = this.#connections.indexOf(connection);
     if (at >= 0) this.#connections.splice(at, 1);
+    this.#goneFor(problem, wasReady);
     if (problem === undefined || this.#closed) return;
     const { clock, random, logger, address } = this.#options;
     if (!wasReady) {
@@ -144,15 +273,32 @@ export class Upstream {
   }
 }
 
+/** One caller's connection. */
+interface Share {
+  readonly caller: object;
+  /** Its calls at the service, and those that wait. */
+  held: number;
+  waiting: number;
+}
+
+interface Waiter {
+  readonly share: Share;
+  readonly turn: (place: Place | string) => void;
+  /** False: it was gone already. */
+  leave(): boolean;
+}
+
 interface Hooks {
   ready(): void;
+  /** There may be more room than before. */
+  room(): void;
   ended(problem: string | undefined, wasReady: boolean): void;
 }
 
 class Connection implements UpstreamConnection {
   readonly #session: ClientHttp2Session;
   #timer: Timer | undefined;
-  #ready = false;
+  ready = false;
   #limit = STREAMS_UNTIL_KNOWN;
   #lastSeen = Infinity;
   #retired = false;
@@ -186,11 +332,12 @@ class Connection implements UpstreamConnection {
     });
     session.on("remoteSettings", ({ maxConcurrentStreams }) => {
       this.#limit = Math.max(1, maxConcurrentStreams ?? Infinity);
-      if (this.#ready) return;
+      if (this.ready) return hooks.room();
       // Connected is who answered: a socket alone may be anybody's.
-      this.#ready = true;
+      this.ready = true;
       this.#timer?.cancel();
       hooks.ready();
+      hooks.room();
     });
     session.on("goaway", (_code, lastStreamId) => {
       this.#lastSeen = lastStreamId;
@@ -200,8 +347,8 @@ class Connection implements UpstreamConnection {
     });
     session.once("close", () => {
       this.#timer?.cancel();
-      if (!this.#ready) this.#problem ??= "it closed the connection at once";
-      hooks.ended(this.#problem, this.#ready);
+      if (!this.ready) this.#problem ??= "it closed the connection at once";
+      hooks.ended(this.#problem, this.ready);
     });
   }
 
@@ -217,25 +364,20 @@ class Connection implements UpstreamConnection {
     return this.#limit;
   }
 
-  open(headers: string[], sensitive: readonly string[]): UpstreamCall {
+  open(headers: string[], sensitive: readonly string[], release: () => void): UpstreamCall {
     const raw = sensitive.length === 0 ? headers : withSensitive(headers, sensitive);
     const stream = this.#session.request(raw, { endStream: false });
-    this.calls += 1;
     // A connection that breaks tells its streams first.
     stream.on("error", this.#onStreamError);
     if ((stream.id ?? 0) > LAST_STREAM_ID) {
       this.#retired = true;
       this.#session.close();
     }
-    return { stream, connection: this };
+    return { stream, connection: this, release };
   }
 
   unseen(id: number | undefined): boolean {
-    return this.#ready && (id === undefined || id > this.#lastSeen);
-  }
-
-  release(): void {
-    this.calls -= 1;
+    return this.ready && (id === undefined || id > this.#lastSeen);
   }
 
   destroy(): void {
