@@ -67,7 +67,8 @@ export class EnforcedCall {
     const permit = this.#permit;
     try {
       if (this.#live !== undefined) this.#live.review();
-      else if (permit?.elevation !== undefined && !this.#stillStands()) this.#permit = this.#judgeAgain(permit);
+      else if (permit !== undefined && (permit.elevation ?? permit.observed) !== undefined && !this.#stillStands())
+        this.#permit = this.#judgeAgain(permit);
     } catch (error) {
       this.fault(error);
     }

@@ -139,3 +139,19 @@ test("what a policy only observed is judged when the request comes under one tha
     assertRefused(late, "ELEVATION_REQUIRED", method);
   }
 });
+
+test("a call that waits in its form is asked for again, also where a policy only observed it", async () => {
+  const limited = { entitlement: "limited", methods: ["test.v1.Ledger/Limited"], condition: "request.amount_cents <= 5" };
+  for (const mode of ["enforce", "observe"]) {
+    const world = await LiveWorld.make(keys, `${POLICY}\nmode: ${mode}\n`);
+    const { id } = world.known.elevate(limited);
+    const [call, other] = [world.open("Limited"), world.open("Limited")];
+    call.send(mode === "enforce" ? 5 : 6);
+    other.send(5);
+    assert.deepEqual([call.enforced.stands(), other.enforced.stands()], [true, true]);
+    if (mode === "enforce") world.known.elevate({ ...limited, id, state: ElevationState.REVOKED });
+    else world.known.applyPolicy(POLICY, 2n);
+    assert.deepEqual([call.enforced.stands(), other.enforced.stands()], [false, mode === "observe"], mode);
+    assert.equal(call.outcome, mode === "enforce" ? "ELEVATION_REVOKED" : "CONDITION_NOT_MET");
+  }
+});
