@@ -105,6 +105,29 @@ export class EnforcedCall {
     this.#requests.bring(() => this.#tryRequest(bytes, deliver));
   }
 
+  /**
+   * In place of {@link request}: one came that has to be read, and cannot be. Where the policy only observes it goes on as it came, and that
+   * is written down; false: nothing was done, and the form ends the call.
+   */
+  unreadable(problem: string, deliver: () => void): boolean {
+    try {
+      const reading = this.#phase === "reading";
+      if (!this.#means.decider.observes || !(reading || (this.#phase === "live" && this.#live?.judges === true))) return false;
+      const principal = reading ? this.#wanted : this.#live?.permit.principal;
+      const observed = refuse("CONDITION_NOT_MET", { problem }, principal);
+      if (reading) {
+        this.#deliver = deliver;
+        this.#let({ kind: "permit", observed, ...(principal && { principal }) });
+      } else {
+        this.#record(observed, true);
+        deliver();
+      }
+    } catch (error) {
+      this.fault(error);
+    }
+    return true;
+  }
+
   /** A response message came, to be brought here where {@link supervised}; `deliver` and the form's reading are as with requests. */
   response(deliver: () => void): void {
     if (this.#isFree(this.#responses)) return deliver();

@@ -317,6 +317,7 @@ export class ProxiedCall implements CallPort {
           });
         this.#seek();
       }),
+      unread: (why, frame) => this.#enforced?.unreadable(why.message, () => this.#onJudged(frame)) === true,
       more: (chunk) => this.#forward(chunk),
       ended: this.#safely(() => {
         if (this.#enforced?.awaitsRequest === true) this.end(NO_REQUEST);

@@ -15,6 +15,8 @@ export interface ReaderOptions {
   readonly reads: () => boolean;
   /** A message, or the first part of a large one: its bytes after decompression where they are needed, and the frame that it came in. */
   readonly message: (bytes: Buffer | undefined, frame: Buffer) => void;
+  /** A message whose bytes are needed and cannot be had, or the first part of one. True: it was taken as {@link message} takes one. */
+  readonly unread?: (why: EncodedStatus, frame: Buffer) => boolean;
   /** More of a large message. */
   readonly more: (chunk: Buffer) => void;
   /** The sender sends no more. */
@@ -104,10 +106,11 @@ export class MessageReader {
     this.#busy = true;
     if ("problem" in message) {
       if (message.problem === "bad flag") broken(plainStatus(GrpcCode.INTERNAL, "a message has an unknown flag"));
-      else if (reads()) broken(overSize(message.bytes, maxBytes));
       else {
         this.#passing = message.bytes;
-        this.#options.message(undefined, this.#splitter.prefix());
+        const prefix = this.#splitter.prefix();
+        if (reads()) this.#unread(overSize(message.bytes, maxBytes), prefix);
+        else this.#options.message(undefined, prefix);
       }
     } else if (reads()) decompress(message, this.#options.encoding, maxBytes, (result) => this.#onBytes(message, result));
     else this.#options.message(undefined, message.frame);
@@ -126,13 +129,17 @@ export class MessageReader {
 
   #onBytes(message: WireMessage, result: Decompressed): void {
     if (this.#stopped) return;
-    const { maxBytes, encoding, broken } = this.#options;
-    if (result.ok) return this.#options.message(result.bytes, message.frame);
-    if (result.problem === "too large") return broken(overSize(undefined, maxBytes));
-    if (result.problem === "broken") return broken(plainStatus(GrpcCode.INTERNAL, "a message cannot be decompressed"));
-    broken(
-      plainStatus(GrpcCode.UNIMPLEMENTED, `the guard has to read this request, and does not know the encoding ${encoding.slice(0, 40)}`),
-    );
+    const { maxBytes, encoding } = this.#options;
+    const { frame } = message;
+    if (result.ok) return this.#options.message(result.bytes, frame);
+    if (result.problem === "too large") return this.#unread(overSize(undefined, maxBytes), frame);
+    if (result.problem === "broken") return this.#unread(plainStatus(GrpcCode.INTERNAL, "a message cannot be decompressed"), frame);
+    const unknown = `the guard has to read this request, and does not know the encoding ${encoding.slice(0, 40)}`;
+    this.#unread(plainStatus(GrpcCode.UNIMPLEMENTED, unknown), frame);
+  }
+
+  #unread(why: EncodedStatus, frame: Buffer): void {
+    if (this.#options.unread?.(why, frame) !== true) this.#options.broken(why);
   }
 }
 

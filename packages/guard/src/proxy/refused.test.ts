@@ -11,7 +11,7 @@ import { StatusSchema } from "@brevet/protocol/google/rpc/status";
 import { fromBinary } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import { POLICY, requestOf } from "../testdata/facts.ts";
-import { framed, pathOf, type RawAnswer, rawCall, rawConnect, rawHeaders, relay } from "../testdata/relay.ts";
+import { framed, pathOf, type RawAnswer, rawCall, rawConnect, rawHeaders, rawService, relay } from "../testdata/relay.ts";
 
 const ONE = framed(requestOf(1));
 
@@ -321,6 +321,39 @@ test("without descriptors a method that has to be read is refused, and others pa
   assert.equal((await at.call("Refund", { authorization })).code, status.OK);
   const refused = await at.call("Bound", { authorization });
   assert.equal(refused.status.reason, "POLICY_MISCONFIGURED");
+});
+
+test("a request that cannot be read goes on as it came where the policy only observes, and that is written down", async () => {
+  const seen: Buffer[] = [];
+  await using service = await rawService((stream) => {
+    const parts: Buffer[] = [];
+    stream.on("data", (part: Buffer) => parts.push(part));
+    stream.on("end", () => {
+      seen.push(Buffer.concat(parts));
+      stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "0" }, { endStream: true });
+    });
+  });
+  const policy = POLICY.replace("audience:", "mode: observe\naudience:");
+  await using at = await relay({ policy, proxy: { upstream: `127.0.0.1:${service.port}` } });
+  const session = rawConnect(at.proxy.port);
+  const headers = rawHeaders(pathOf("Limited"), "authorization", await at.as());
+  at.authority.elevate({ entitlement: "limited", methods: ["test.v1.Ledger/Limited"] });
+  await at.authority.settled();
+  for (const [what, more, body] of [
+    ["an unknown encoding", ["grpc-encoding", "zstd"], framed(requestOf(1), true)],
+    ["broken", ["grpc-encoding", "gzip"], framed(requestOf(1), true)],
+    ["over 4 MiB", [], framed(Buffer.alloc(5 << 20))],
+    ["over 4 MiB after decompression", ["grpc-encoding", "gzip"], framed(gzipSync(Buffer.alloc(5 << 20)), true)],
+  ] as const) {
+    at.lines.length = 0;
+    const answer = await rawCall(session, [...headers, ...more], body);
+    assert.equal(answer.headers["grpc-status"], "0", what);
+    assert.ok(seen.pop()?.equals(body), what);
+    const [line, ...none] = at.lines.filter(({ message }) => /only observes/.test(String(message)));
+    assert.equal(line?.reason, "CONDITION_NOT_MET", what);
+    assert.equal(none.length, 0);
+  }
+  session.close();
 });
 
 test("a caller that does not send its request does not hold a call for ever", async () => {
