@@ -52,3 +52,15 @@ test("a message in one chunk is not copied", () => {
     assert.equal(next.frame.byteOffset, chunk.byteOffset + offset);
   }
 });
+
+test("a message in many chunks of one byte is whole, and takes no buffer for each", () => {
+  const splitter = new MessageSplitter(1 << 20);
+  const bytes = Buffer.from(Array.from({ length: 1 << 18 }, (_, i) => i % 251));
+  const sent = Buffer.concat([Buffer.from([0, 0, 4, 0, 0]), bytes]);
+  for (let i = 0; i < sent.length; i += 1) splitter.push(sent.subarray(i, i + 1));
+  assert.equal(splitter.held, sent.length);
+  const message = splitter.next();
+  assert.ok(message !== undefined && "frame" in message && message.frame.equals(sent));
+  for (let i = 0; i < sent.length; i += 1) splitter.push(sent.subarray(i, i + 1));
+  assert.ok(splitter.rest().length < 20);
+});

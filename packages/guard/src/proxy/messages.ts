@@ -18,6 +18,9 @@ export interface BadMessage {
 }
 
 const PREFIX_BYTES = 5;
+const SMALL_BYTES = 1024;
+const PAGE_BYTES = 16 << 10;
+const NO_PAGE = Buffer.alloc(0);
 
 /** Cuts the payload out only where it is asked for: most messages pass as they came. */
 class Frame implements WireMessage {
@@ -39,6 +42,9 @@ export class MessageSplitter {
   readonly #maxBytes: number;
   #chunks: Buffer[] = [];
   #held = 0;
+  /** What small chunks are copied into, and how much of it is in use. */
+  #page: Buffer = NO_PAGE;
+  #used = 0;
 
   /** `maxBytes`: of one message, without its prefix. */
   constructor(maxBytes: number) {
@@ -52,8 +58,21 @@ export class MessageSplitter {
 
   push(chunk: Buffer): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
     this.#held += chunk.length;
+    const last = this.#chunks.at(-1);
+    if (last === undefined || chunk.length > SMALL_BYTES) return void this.#chunks.push(chunk);
+    // Copied: each buffer costs more than a small chunk holds, and a caller may send four million of one byte.
+    const inPage = last.buffer === this.#page.buffer;
+    if (!inPage || this.#used + chunk.length > PAGE_BYTES) {
+      this.#page = Buffer.allocUnsafeSlow(PAGE_BYTES);
+      this.#used = 0;
+    }
+    const goesOn = inPage && this.#used > 0;
+    const from = goesOn ? last.byteOffset : this.#used;
+    chunk.copy(this.#page, this.#used);
+    this.#used += chunk.length;
+    if (goesOn) this.#chunks.pop();
+    this.#chunks.push(this.#page.subarray(from, this.#used));
   }
 
   /** The next whole message; undefined: more has to come first. */
