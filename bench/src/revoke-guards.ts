@@ -1,10 +1,10 @@
 // The guards of the revocation benchmark: as many as asked for, each with its own link and a server that streams, in one process.
-import { type Guard, guard } from "@brevet/guard/grpc";
+import { guard } from "@brevet/guard/grpc";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { AUDIENCE, STREAM } from "./elevated.ts";
 import { answer } from "./process.ts";
 
-/** What the parent asks: so many guards instead of those before. */
+/** What the parent asks: so many guards in all. Those before go on: one that is gone counts until it can no longer permit. */
 export interface GuardsQuestion {
   readonly count: number;
   readonly authority: string;
@@ -19,15 +19,11 @@ export interface GuardsAnswer {
 const bytes = (value: Buffer) => value;
 const watch = { requestStream: false, responseStream: true, requestSerialize: bytes, requestDeserialize: bytes } as const;
 const service = { Watch: { path: `/${STREAM}`, ...watch, responseSerialize: bytes, responseDeserialize: bytes } };
-let running: { readonly guard: Guard; readonly server: Server }[] = [];
+const addresses: string[] = [];
 
 answer(async ({ count, authority, token }: GuardsQuestion): Promise<GuardsAnswer> => {
-  for (const { guard: each, server } of running) {
-    server.forceShutdown();
-    await each.close();
-  }
-  running = [];
-  const addresses = await Promise.all(Array.from({ length: count }, () => start(authority, token)));
+  const more = Array.from({ length: Math.max(0, count - addresses.length) }, () => start(authority, token));
+  addresses.push(...(await Promise.all(more)));
   return { addresses };
 });
 
@@ -42,7 +38,6 @@ async function start(authority: string, token: string): Promise<string> {
       error === null ? resolve(bound) : reject(error),
     );
   });
-  running.push({ guard: guarded, server });
   await guarded.ready();
   return `127.0.0.1:${port}`;
 }
