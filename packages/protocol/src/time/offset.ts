@@ -83,13 +83,17 @@ export class OffsetEstimator {
 
   /** The authority's time at a local monotonic time, not before the newest sample; undefined before the first sample. */
   estimate(localMonotonicMs: number): TimeEstimate | undefined {
-    let best: TimeEstimate | undefined;
+    // On the path of every call: nothing is made but the answer.
+    let leastMs = Infinity;
+    let offsetMs = 0;
     for (const { sentMs, lowMs, highMs } of this.#samples) {
       const errorMs = (highMs - lowMs) / 2 + this.#drift * Math.max(0, localMonotonicMs - sentMs);
       // Ties go to the newer one.
-      if (!best || errorMs <= best.errorMs) best = { authorityMs: localMonotonicMs + (lowMs + highMs) / 2, errorMs };
+      if (errorMs > leastMs) continue;
+      leastMs = errorMs;
+      offsetMs = (lowMs + highMs) / 2;
     }
-    return best;
+    return this.#samples.length === 0 ? undefined : { authorityMs: localMonotonicMs + offsetMs, errorMs: leastMs };
   }
 
   /** Forgets the samples: after a suspend. Doubts about the drift stay, until samples from here on rule them out. */
