@@ -55,7 +55,8 @@ test("a guard that starts while the authority is away goes on from what it kept,
   const at = await world(t);
   const first = await at.start();
   await first.guard.ready(AbortSignal.timeout(10_000));
-  at.authority.elevate({ id: "elv_a" });
+  // Begun long before: a start is judged at now - error.
+  at.authority.elevate({ id: "elv_a", startedAgoMs: 60_000 });
   at.authority.elevate({ id: "elv_b", principal: "user:eve@acme.test", state: ElevationState.REVOKED });
   await at.authority.settled();
   assert.equal(first.guard.status().source, "authority");

@@ -1,8 +1,9 @@
 // The first call: refused and told why, denied with words, parked over a restart of the authority, approved, run, over.
 import { join } from "node:path";
+import { sleep, systemClock } from "@brevet/protocol";
 import { CommandError, exitStatus } from "../../output/status.ts";
 import { keyPressed } from "../approver.ts";
-import { ANA, type Cast, CLEO, decisionIn, does, logLine, parked, refund, shown, unexpected, until } from "../cast.ts";
+import { ANA, type Cast, CLEO, decisionIn, does, logLine, PAT, parked, refund, shown, unexpected, until } from "../cast.ts";
 
 const WINDOW = "5s";
 
@@ -84,9 +85,14 @@ export async function windowAndAfter(cast: Cast, id: string): Promise<void> {
   tell.quote("guard", await logLine(ledger, decisionIn(late.stderr)));
 }
 
-/** The authority again, where it was and on what it knew. */
-export async function restarted({ stage, data, url }: Cast): Promise<Cast["authority"]> {
-  return (await stage.authority(join(data, "authority"), ["--listen", new URL(url).host])).authority;
+/** The authority again, where it was and on what it knew; resolves once the ledger's guard has found it. */
+export async function restarted({ stage, data, url, signal }: Cast): Promise<Cast["authority"]> {
+  const { authority } = await stage.authority(join(data, "authority"), ["--listen", new URL(url).host]);
+  for (let attempt = 0; attempt < 40; attempt += 1) {
+    if ((await stage.brevet(["guards", ...PAT, "--output", "json"])).stdout.includes('"connected":true')) break;
+    await sleep(systemClock, 100, signal);
+  }
+  return authority;
 }
 
 function aborted(signal: AbortSignal): Promise<never> {
