@@ -89,7 +89,7 @@ export async function windowAndAfter(cast: Cast, id: string): Promise<void> {
 export async function restarted({ stage, data, url, signal }: Cast): Promise<Cast["authority"]> {
   const { authority } = await stage.authority(join(data, "authority"), ["--listen", new URL(url).host]);
   for (let attempt = 0; attempt < 40; attempt += 1) {
-    if ((await stage.brevet(["guards", ...PAT, "--output", "json"])).stdout.includes('"connected":true')) break;
+    if (/"connected":\s*true/.test((await stage.brevet(["guards", ...PAT, "--output", "json"])).stdout)) break;
     await sleep(systemClock, 100, signal);
   }
   return authority;
