@@ -21,7 +21,7 @@ export interface ElevationRpcOptions {
 }
 
 /** The service. */
-export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof ElevationService> {
+export function elevationRpc(options: ElevationRpcOptions): Omit<ServiceImpl<typeof ElevationService>, "report"> {
   const { elevations, readable, watches, waiting, enforcements } = options;
   return {
     async request(request, context) {

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file brevet/v1/guard.proto.
  */
 export const file_brevet_v1_guard: GenFile = /*@__PURE__*/
-  fileDesc("ChVicmV2ZXQvdjEvZ3VhcmQucHJvdG8SCWJyZXZldC52MSLjAQoXR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QSJgoFaGVsbG8YASABKAsyFS5icmV2ZXQudjEuR3VhcmRIZWxsb0gAEjoKD2Fja25vd2xlZGdlbWVudBgCIAEoCzIfLmJyZXZldC52MS5HdWFyZEFja25vd2xlZGdlbWVudEgAEioKCnRpbWVfcHJvYmUYAyABKAsyFC5icmV2ZXQudjEuVGltZVByb2JlSAASLQoJZGVjaXNpb25zGAQgASgLMhguYnJldmV0LnYxLkRlY2lzaW9uQmF0Y2hIAEIJCgdtZXNzYWdlIosBCgpHdWFyZEhlbGxvEhAKCGF1ZGllbmNlGAEgASgJEgwKBGZvcm0YAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSEAoIc29mdHdhcmUYBCABKAkSJQoFYWZ0ZXIYBSABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SEgoKY2hlY2twb2ludBgGIAEoCSK5AQoUR3VhcmRBY2tub3dsZWRnZW1lbnQSKAoIcG9zaXRpb24YASABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SFgoOcG9saWN5X3ZlcnNpb24YAiABKAQSLwoMY2xvY2tfb2Zmc2V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC2Nsb2NrX2Vycm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhkKCVRpbWVQcm9iZRIMCgRzZW50GAEgASgGImAKDURlY2lzaW9uQmF0Y2gSLAoJZGVjaXNpb25zGAEgAygLMhkuYnJldmV0LnYxLkRlY2lzaW9uUmVjb3JkEg8KB2Ryb3BwZWQYAiABKAQSEAoIc2VxdWVuY2UYAyABKAQirQMKGEd1YXJkU2VydmljZVN5bmNSZXNwb25zZRIoCghwb3NpdGlvbhgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgd3ZWxjb21lGAMgASgLMhcuYnJldmV0LnYxLkd1YXJkV2VsY29tZUgAEioKBnBvbGljeRgEIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uSAASIQoEa2V5cxgFIAEoCzIRLmJyZXZldC52MS5LZXlTZXRIABIpCgllbGV2YXRpb24YBiABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uSAASKAoJY2F1Z2h0X3VwGAcgASgLMhMuYnJldmV0LnYxLkNhdWdodFVwSAASLAoLdGltZV9zYW1wbGUYCCABKAsyFS5icmV2ZXQudjEuVGltZVNhbXBsZUgAEjQKD2RlY2lzaW9uc190YWtlbhgJIAEoCzIZLmJyZXZldC52MS5EZWNpc2lvbnNUYWtlbkgAQgkKB21lc3NhZ2UiaAoMR3VhcmRXZWxjb21lEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIOCgZpc3N1ZXIYAiABKAkSEgoKcHVibGljX3VybBgDIAEoCRIPCgdyZXN1bWVkGAQgASgIIkQKBktleVNldBISCgpncmFudF9qd2tzGAEgASgJEiYKB2lzc3VlcnMYAiADKAsyFS5icmV2ZXQudjEuSXNzdWVyS2V5cyJvCgpJc3N1ZXJLZXlzEg4KBmlzc3VlchgBIAEoCRIMCgRqd2tzGAIgASgJEi4KCmZldGNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2RldmVsb3BtZW50GAQgASgIIh4KCENhdWdodFVwEhIKCmNoZWNrcG9pbnQYASABKAkidgoKVGltZVNhbXBsZRIMCgRzZW50GAEgASgGEiwKCHJlY2VpdmVkGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhbnN3ZXJlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoORGVjaXNpb25zVGFrZW4SEAoIc2VxdWVuY2UYASABKAQiKwoXR3VhcmRTZXJ2aWNlTGlzdFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkilQIKC0d1YXJkU3RhdHVzEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghpbnN0YW5jZRgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIMCgRmb3JtGAQgASgJEhAKCHNvZnR3YXJlGAUgASgJEhEKCWNvbm5lY3RlZBgGIAEoCBI4Cg9hY2tub3dsZWRnZW1lbnQYByABKAsyHy5icmV2ZXQudjEuR3VhcmRBY2tub3dsZWRnZW1lbnQSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkZW5pZWQYCSABKAQSEQoJcGVybWl0dGVkGAogASgEIkIKGEd1YXJkU2VydmljZUxpc3RSZXNwb25zZRImCgZndWFyZHMYASADKAsyFi5icmV2ZXQudjEuR3VhcmRTdGF0dXMiQgoYR3VhcmRTZXJ2aWNlUHJvYmVSZXF1ZXN0EhQKDGhlYWRlcnNfc2VudBgBIAMoCRIQCghhdWRpZW5jZRgCIAEoCSJbChlHdWFyZFNlcnZpY2VQcm9iZVJlc3BvbnNlEhQKDGhlYWRlcnNfc2VlbhgBIAMoCRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcDKIAgoMR3VhcmRTZXJ2aWNlElMKBFN5bmMSIi5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QaIy5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlU3luY1Jlc3BvbnNlKAEwARJPCgRMaXN0EiIuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXF1ZXN0GiMuYnJldmV0LnYxLkd1YXJkU2VydmljZUxpc3RSZXNwb25zZRJSCgVQcm9iZRIjLmJyZXZldC52MS5HdWFyZFNlcnZpY2VQcm9iZVJlcXVlc3QaJC5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlUHJvYmVSZXNwb25zZWIGcHJvdG8z", [file_brevet_v1_elevation, file_brevet_v1_policy, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChVicmV2ZXQvdjEvZ3VhcmQucHJvdG8SCWJyZXZldC52MSLjAQoXR3VhcmRTZXJ2aWNlU3luY1JlcXVlc3QSJgoFaGVsbG8YASABKAsyFS5icmV2ZXQudjEuR3VhcmRIZWxsb0gAEjoKD2Fja25vd2xlZGdlbWVudBgCIAEoCzIfLmJyZXZldC52MS5HdWFyZEFja25vd2xlZGdlbWVudEgAEioKCnRpbWVfcHJvYmUYAyABKAsyFC5icmV2ZXQudjEuVGltZVByb2JlSAASLQoJZGVjaXNpb25zGAQgASgLMhguYnJldmV0LnYxLkRlY2lzaW9uQmF0Y2hIAEIJCgdtZXNzYWdlIosBCgpHdWFyZEhlbGxvEhAKCGF1ZGllbmNlGAEgASgJEgwKBGZvcm0YAiABKAkSEAoIaW5zdGFuY2UYAyABKAkSEAoIc29mdHdhcmUYBCABKAkSJQoFYWZ0ZXIYBSABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SEgoKY2hlY2twb2ludBgGIAEoCSK5AQoUR3VhcmRBY2tub3dsZWRnZW1lbnQSKAoIcG9zaXRpb24YASABKAsyFi5icmV2ZXQudjEuTG9nUG9zaXRpb24SFgoOcG9saWN5X3ZlcnNpb24YAiABKAQSLwoMY2xvY2tfb2Zmc2V0GAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC2Nsb2NrX2Vycm9yGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIhkKCVRpbWVQcm9iZRIMCgRzZW50GAEgASgGImAKDURlY2lzaW9uQmF0Y2gSLAoJZGVjaXNpb25zGAEgAygLMhkuYnJldmV0LnYxLkRlY2lzaW9uUmVjb3JkEg8KB2Ryb3BwZWQYAiABKAQSEAoIc2VxdWVuY2UYAyABKAQirQMKGEd1YXJkU2VydmljZVN5bmNSZXNwb25zZRIoCghwb3NpdGlvbhgBIAEoCzIWLmJyZXZldC52MS5Mb2dQb3NpdGlvbhIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgd3ZWxjb21lGAMgASgLMhcuYnJldmV0LnYxLkd1YXJkV2VsY29tZUgAEioKBnBvbGljeRgEIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uSAASIQoEa2V5cxgFIAEoCzIRLmJyZXZldC52MS5LZXlTZXRIABIpCgllbGV2YXRpb24YBiABKAsyFC5icmV2ZXQudjEuRWxldmF0aW9uSAASKAoJY2F1Z2h0X3VwGAcgASgLMhMuYnJldmV0LnYxLkNhdWdodFVwSAASLAoLdGltZV9zYW1wbGUYCCABKAsyFS5icmV2ZXQudjEuVGltZVNhbXBsZUgAEjQKD2RlY2lzaW9uc190YWtlbhgJIAEoCzIZLmJyZXZldC52MS5EZWNpc2lvbnNUYWtlbkgAQgkKB21lc3NhZ2UiaAoMR3VhcmRXZWxjb21lEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIOCgZpc3N1ZXIYAiABKAkSEgoKcHVibGljX3VybBgDIAEoCRIPCgdyZXN1bWVkGAQgASgIIkQKBktleVNldBISCgpncmFudF9qd2tzGAEgASgJEiYKB2lzc3VlcnMYAiADKAsyFS5icmV2ZXQudjEuSXNzdWVyS2V5cyJvCgpJc3N1ZXJLZXlzEg4KBmlzc3VlchgBIAEoCRIMCgRqd2tzGAIgASgJEi4KCmZldGNoX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2RldmVsb3BtZW50GAQgASgIIh4KCENhdWdodFVwEhIKCmNoZWNrcG9pbnQYASABKAkidgoKVGltZVNhbXBsZRIMCgRzZW50GAEgASgGEiwKCHJlY2VpdmVkGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghhbnN3ZXJlZBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiIgoORGVjaXNpb25zVGFrZW4SEAoIc2VxdWVuY2UYASABKAQiKwoXR3VhcmRTZXJ2aWNlTGlzdFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkilQIKC0d1YXJkU3RhdHVzEiMKBWd1YXJkGAEgASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghpbnN0YW5jZRgCIAEoCRIQCghhdWRpZW5jZRgDIAEoCRIMCgRmb3JtGAQgASgJEhAKCHNvZnR3YXJlGAUgASgJEhEKCWNvbm5lY3RlZBgGIAEoCBI4Cg9hY2tub3dsZWRnZW1lbnQYByABKAsyHy5icmV2ZXQudjEuR3VhcmRBY2tub3dsZWRnZW1lbnQSLQoJbGFzdF9zZWVuGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZkZW5pZWQYCSABKAQSEQoJcGVybWl0dGVkGAogASgEIkIKGEd1YXJkU2VydmljZUxpc3RSZXNwb25zZRImCgZndWFyZHMYASADKAsyFi5icmV2ZXQudjEuR3VhcmRTdGF0dXMiQgoYR3VhcmRTZXJ2aWNlUHJvYmVSZXF1ZXN0EhQKDGhlYWRlcnNfc2VudBgBIAMoCRIQCghhdWRpZW5jZRgCIAEoCSKeAwoZR3VhcmRTZXJ2aWNlUHJvYmVSZXNwb25zZRIUCgxoZWFkZXJzX3NlZW4YASADKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIYXVkaWVuY2UYAyABKAkSDAoEZm9ybRgEIAEoCRIQCghpbnN0YW5jZRgFIAEoCRIQCghzb2Z0d2FyZRgGIAEoCRIWCg5wb2xpY3lfdmVyc2lvbhgHIAEoBBIyCg5hdXRob3JpdHlfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoLY2xvY2tfZXJyb3IYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoKaGVhcmRfdGltZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoNZ3JhbnRfa2V5X2lkcxgLIAMoCRInCgZpc3N1ZXIYDCABKAsyFy5icmV2ZXQudjEuUHJvYmVkSXNzdWVyEhEKCXByaW5jaXBhbBgNIAEoCSJfCgxQcm9iZWRJc3N1ZXISDgoGaXNzdWVyGAEgASgJEg8KB2tleV9pZHMYAiADKAkSLgoKZmV0Y2hfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAyiAIKDEd1YXJkU2VydmljZRJTCgRTeW5jEiIuYnJldmV0LnYxLkd1YXJkU2VydmljZVN5bmNSZXF1ZXN0GiMuYnJldmV0LnYxLkd1YXJkU2VydmljZVN5bmNSZXNwb25zZSgBMAESTwoETGlzdBIiLmJyZXZldC52MS5HdWFyZFNlcnZpY2VMaXN0UmVxdWVzdBojLmJyZXZldC52MS5HdWFyZFNlcnZpY2VMaXN0UmVzcG9uc2USUgoFUHJvYmUSIy5icmV2ZXQudjEuR3VhcmRTZXJ2aWNlUHJvYmVSZXF1ZXN0GiQuYnJldmV0LnYxLkd1YXJkU2VydmljZVByb2JlUmVzcG9uc2ViBnByb3RvMw", [file_brevet_v1_elevation, file_brevet_v1_policy, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * From the guard.
@@ -675,11 +675,88 @@ export type GuardServiceProbeResponse = Message<"brevet.v1.GuardServiceProbeResp
   headersSeen: string[];
 
   /**
-   * The clock of who answered.
+   * The clock of who answered: the machine's, uncorrected at a guard; the authority's own.
    *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
   time?: Timestamp | undefined;
+
+  /**
+   * The audience of the guard that answered; from the authority as asked for.
+   *
+   * @generated from field: string audience = 3;
+   */
+  audience: string;
+
+  /**
+   * Form of the guard; `authority` from the authority.
+   *
+   * @generated from field: string form = 4;
+   */
+  form: string;
+
+  /**
+   * The guard's process.
+   *
+   * @generated from field: string instance = 5;
+   */
+  instance: string;
+
+  /**
+   * Version of its software.
+   *
+   * @generated from field: string software = 6;
+   */
+  software: string;
+
+  /**
+   * The policy version in force there; from the authority the current one of the audience. 0: none.
+   *
+   * @generated from field: uint64 policy_version = 7;
+   */
+  policyVersion: bigint;
+
+  /**
+   * The authority's time as the guard estimates it; absent while it does not know.
+   *
+   * @generated from field: google.protobuf.Timestamp authority_time = 8;
+   */
+  authorityTime?: Timestamp | undefined;
+
+  /**
+   * The error of that estimate.
+   *
+   * @generated from field: google.protobuf.Duration clock_error = 9;
+   */
+  clockError?: Duration | undefined;
+
+  /**
+   * When the guard last heard of the authority, on its estimate of the authority's time.
+   *
+   * @generated from field: google.protobuf.Timestamp heard_time = 10;
+   */
+  heardTime?: Timestamp | undefined;
+
+  /**
+   * Key ids of the authority's grant keys.
+   *
+   * @generated from field: repeated string grant_key_ids = 11;
+   */
+  grantKeyIds: string[];
+
+  /**
+   * The keys of the issuer of the caller's own identity token.
+   *
+   * @generated from field: brevet.v1.ProbedIssuer issuer = 12;
+   */
+  issuer?: ProbedIssuer | undefined;
+
+  /**
+   * Principal name of the caller, as understood there.
+   *
+   * @generated from field: string principal = 13;
+   */
+  principal: string;
 };
 
 /**
@@ -688,6 +765,41 @@ export type GuardServiceProbeResponse = Message<"brevet.v1.GuardServiceProbeResp
  */
 export const GuardServiceProbeResponseSchema: GenMessage<GuardServiceProbeResponse> = /*@__PURE__*/
   messageDesc(file_brevet_v1_guard, 16);
+
+/**
+ * What is known of one issuer of identity tokens.
+ *
+ * @generated from message brevet.v1.ProbedIssuer
+ */
+export type ProbedIssuer = Message<"brevet.v1.ProbedIssuer"> & {
+  /**
+   * `iss`.
+   *
+   * @generated from field: string issuer = 1;
+   */
+  issuer: string;
+
+  /**
+   * Key ids.
+   *
+   * @generated from field: repeated string key_ids = 2;
+   */
+  keyIds: string[];
+
+  /**
+   * When they were fetched.
+   *
+   * @generated from field: google.protobuf.Timestamp fetch_time = 3;
+   */
+  fetchTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message brevet.v1.ProbedIssuer.
+ * Use `create(ProbedIssuerSchema)` to create a new message.
+ */
+export const ProbedIssuerSchema: GenMessage<ProbedIssuer> = /*@__PURE__*/
+  messageDesc(file_brevet_v1_guard, 17);
 
 /**
  * The link between guards and the authority.
@@ -725,7 +837,8 @@ export const GuardService: GenService<{
   },
   /**
    * Asks through a guard what it sees of a call: which names of metadata arrived, which clock it has. Anyone with an
-   * identity; for `brevet doctor`.
+   * identity; for `brevet doctor`. Sent to the address of a guarded service it is answered by the guard itself, with the
+   * service's audience; sent to the authority, by the authority.
    *
    * @generated from rpc brevet.v1.GuardService.Probe
    */

@@ -10,15 +10,15 @@ import type { CallerReport, PersonalText, Principal } from "./elevation_pb.ts";
 import { file_brevet_v1_elevation } from "./elevation_pb.ts";
 import type { Reason } from "./reason_pb.ts";
 import { file_brevet_v1_reason } from "./reason_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file brevet/v1/policy.proto.
  */
 export const file_brevet_v1_policy: GenFile = /*@__PURE__*/
-  fileDesc("ChZicmV2ZXQvdjEvcG9saWN5LnByb3RvEglicmV2ZXQudjEiiAEKB0ZpbmRpbmcSJQoIc2V2ZXJpdHkYASABKA4yEy5icmV2ZXQudjEuU2V2ZXJpdHkSDAoEcnVsZRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEgsKA2ZpeBgEIAEoCRIMCgRmaWxlGAUgASgJEgwKBGxpbmUYBiABKA0SDgoGY29sdW1uGAcgASgNIrQCCg1Qb2xpY3lWZXJzaW9uEhAKCGF1ZGllbmNlGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSDgoGZGlnZXN0GAMgASgMEiQKBmF1dGhvchgEIAEoCzIULmJyZXZldC52MS5QcmluY2lwYWwSKAoHY29tbWVudBgFIAEoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQSLgoKYXBwbHlfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoJYXBwcm92ZXJzGAcgAygLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghyZXZpc2lvbhgIIAEoBBIQCghkb2N1bWVudBgJIAEoCRITCgtkZXNjcmlwdG9ycxgKIAEoDBIOCgZzaGFkb3cYCyABKAgiUAoZUG9saWN5U2VydmljZUNoZWNrUmVxdWVzdBIQCghkb2N1bWVudBgBIAEoCRITCgtkZXNjcmlwdG9ycxgCIAEoDBIMCgRmaWxlGAMgASgJIkIKGlBvbGljeVNlcnZpY2VDaGVja1Jlc3BvbnNlEiQKCGZpbmRpbmdzGAEgAygLMhIuYnJldmV0LnYxLkZpbmRpbmcirQEKGVBvbGljeVNlcnZpY2VBcHBseVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRISCghkb2N1bWVudBgCIAEoCUgAEhIKCHByb3Bvc2FsGAMgASgJSAASEwoLZGVzY3JpcHRvcnMYBCABKAwSFAoMYmFzZV92ZXJzaW9uGAUgASgEEg8KB2NvbW1lbnQYBiABKAkSDgoGc2hhZG93GAcgASgIQggKBmNoYW5nZSKaAQoaUG9saWN5U2VydmljZUFwcGx5UmVzcG9uc2USEAoIcHJvcG9zYWwYASABKAkSKQoHdmVyc2lvbhgCIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uEhkKEWFwcHJvdmFsc19taXNzaW5nGAMgASgNEiQKCGZpbmRpbmdzGAQgAygLMhIuYnJldmV0LnYxLkZpbmRpbmciPAoXUG9saWN5U2VydmljZUdldFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkSDwoHdmVyc2lvbhgCIAEoBCJFChhQb2xpY3lTZXJ2aWNlR2V0UmVzcG9uc2USKQoHdmVyc2lvbhgBIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uIlsKIFBvbGljeVNlcnZpY2VMaXN0VmVyc2lvbnNSZXF1ZXN0EhAKCGF1ZGllbmNlGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImgKIVBvbGljeVNlcnZpY2VMaXN0VmVyc2lvbnNSZXNwb25zZRIqCgh2ZXJzaW9ucxgBIAMoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ8ChxQb2xpY3lTZXJ2aWNlUm9sbGJhY2tSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIYXVkaWVuY2UYAiABKAkSDwoHdmVyc2lvbhgDIAEoBBIPCgdjb21tZW50GAQgASgJEhQKDGJhc2VfdmVyc2lvbhgFIAEoBCJWCh1Qb2xpY3lTZXJ2aWNlUm9sbGJhY2tSZXNwb25zZRI1CgZyZXN1bHQYASABKAsyJS5icmV2ZXQudjEuUG9saWN5U2VydmljZUFwcGx5UmVzcG9uc2UigAEKGlBvbGljeVNlcnZpY2VSZXBsYXlSZXF1ZXN0EhAKCGF1ZGllbmNlGAEgASgJEhAKCGRvY3VtZW50GAIgASgJEhMKC2Rlc2NyaXB0b3JzGAMgASgMEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJwChtQb2xpY3lTZXJ2aWNlUmVwbGF5UmVzcG9uc2USEAoIcmVwbGF5ZWQYASABKAQSDQoFdG90YWwYAiABKAQSMAoLZGlmZmVyZW5jZXMYAyADKAsyGy5icmV2ZXQudjEuUmVwbGF5RGlmZmVyZW5jZSJ1ChBSZXBsYXlEaWZmZXJlbmNlEgwKBGtpbmQYASABKAkSDgoGbWV0aG9kGAIgASgJEhEKCXByaW5jaXBhbBgDIAEoCRINCgVjb3VudBgEIAEoBBIhCgZyZWFzb24YBSABKA4yES5icmV2ZXQudjEuUmVhc29uImwKG1BvbGljeVNlcnZpY2VFeHBsYWluUmVxdWVzdBIVCgtkZWNpc2lvbl9pZBgBIAEoCUgAEisKBGNhbGwYAiABKAsyGy5icmV2ZXQudjEuSHlwb3RoZXRpY2FsQ2FsbEgAQgkKB3N1YmplY3QiXQoQSHlwb3RoZXRpY2FsQ2FsbBIQCghhdWRpZW5jZRgBIAEoCRIOCgZtZXRob2QYAiABKAkSEQoJcHJpbmNpcGFsGAMgASgJEhQKDHJlcXVlc3RfanNvbhgEIAEoCSLVAQocUG9saWN5U2VydmljZUV4cGxhaW5SZXNwb25zZRIRCglwZXJtaXR0ZWQYASABKAgSIQoGcmVhc29uGAIgASgOMhEuYnJldmV0LnYxLlJlYXNvbhITCgtleHBsYW5hdGlvbhgDIAEoCRIrCghkZWNpc2lvbhgEIAEoCzIZLmJyZXZldC52MS5EZWNpc2lvblJlY29yZBInCgZjYWxsZXIYBSABKAsyFy5icmV2ZXQudjEuQ2FsbGVyUmVwb3J0EhQKDG5lYXJlc3RfbWlzcxgGIAEoCSK5AwoORGVjaXNpb25SZWNvcmQSEwoLZGVjaXNpb25faWQYASABKAkSEAoIYXVkaWVuY2UYAiABKAkSDgoGbWV0aG9kGAMgASgJEhEKCXByaW5jaXBhbBgEIAEoCRIRCglwZXJtaXR0ZWQYBSABKAgSIQoGcmVhc29uGAYgASgOMhEuYnJldmV0LnYxLlJlYXNvbhIRCgllbGV2YXRpb24YByABKAkSKAoEdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOcG9saWN5X3ZlcnNpb24YCSABKAQSEAoIdHJhY2VfaWQYCiABKAkSDgoGc3RhdHVzGAsgASgMEhQKDGhlYWRlcnNfc2VlbhgMIAMoCRINCgVjb3VudBgNIAEoBBItCglsYXN0X3RpbWUYDiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKBWd1YXJkGA8gASgLMhQuYnJldmV0LnYxLlByaW5jaXBhbBITCgtjYWxsX3N0YXR1cxgQIAEoBRIQCghpbnN0YW5jZRgRIAEoCRIQCghvYnNlcnZlZBgSIAEoCCphCghTZXZlcml0eRIYChRTRVZFUklUWV9VTlNQRUNJRklFRBAAEhEKDVNFVkVSSVRZX05PVEUQARIUChBTRVZFUklUWV9XQVJOSU5HEAISEgoOU0VWRVJJVFlfRVJST1IQAzKMBQoNUG9saWN5U2VydmljZRJUCgVDaGVjaxIkLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlQ2hlY2tSZXF1ZXN0GiUuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VDaGVja1Jlc3BvbnNlElQKBUFwcGx5EiQuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VBcHBseVJlcXVlc3QaJS5icmV2ZXQudjEuUG9saWN5U2VydmljZUFwcGx5UmVzcG9uc2USTgoDR2V0EiIuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VHZXRSZXF1ZXN0GiMuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VHZXRSZXNwb25zZRJpCgxMaXN0VmVyc2lvbnMSKy5icmV2ZXQudjEuUG9saWN5U2VydmljZUxpc3RWZXJzaW9uc1JlcXVlc3QaLC5icmV2ZXQudjEuUG9saWN5U2VydmljZUxpc3RWZXJzaW9uc1Jlc3BvbnNlEl0KCFJvbGxiYWNrEicuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VSb2xsYmFja1JlcXVlc3QaKC5icmV2ZXQudjEuUG9saWN5U2VydmljZVJvbGxiYWNrUmVzcG9uc2USWQoGUmVwbGF5EiUuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VSZXBsYXlSZXF1ZXN0GiYuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VSZXBsYXlSZXNwb25zZTABEloKB0V4cGxhaW4SJi5icmV2ZXQudjEuUG9saWN5U2VydmljZUV4cGxhaW5SZXF1ZXN0GicuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VFeHBsYWluUmVzcG9uc2ViBnByb3RvMw", [file_brevet_v1_elevation, file_brevet_v1_reason, file_google_protobuf_timestamp]);
+  fileDesc("ChZicmV2ZXQvdjEvcG9saWN5LnByb3RvEglicmV2ZXQudjEiiAEKB0ZpbmRpbmcSJQoIc2V2ZXJpdHkYASABKA4yEy5icmV2ZXQudjEuU2V2ZXJpdHkSDAoEcnVsZRgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEgsKA2ZpeBgEIAEoCRIMCgRmaWxlGAUgASgJEgwKBGxpbmUYBiABKA0SDgoGY29sdW1uGAcgASgNIrQCCg1Qb2xpY3lWZXJzaW9uEhAKCGF1ZGllbmNlGAEgASgJEg8KB3ZlcnNpb24YAiABKAQSDgoGZGlnZXN0GAMgASgMEiQKBmF1dGhvchgEIAEoCzIULmJyZXZldC52MS5QcmluY2lwYWwSKAoHY29tbWVudBgFIAEoCzIXLmJyZXZldC52MS5QZXJzb25hbFRleHQSLgoKYXBwbHlfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJwoJYXBwcm92ZXJzGAcgAygLMhQuYnJldmV0LnYxLlByaW5jaXBhbBIQCghyZXZpc2lvbhgIIAEoBBIQCghkb2N1bWVudBgJIAEoCRITCgtkZXNjcmlwdG9ycxgKIAEoDBIOCgZzaGFkb3cYCyABKAgiUAoZUG9saWN5U2VydmljZUNoZWNrUmVxdWVzdBIQCghkb2N1bWVudBgBIAEoCRITCgtkZXNjcmlwdG9ycxgCIAEoDBIMCgRmaWxlGAMgASgJIkIKGlBvbGljeVNlcnZpY2VDaGVja1Jlc3BvbnNlEiQKCGZpbmRpbmdzGAEgAygLMhIuYnJldmV0LnYxLkZpbmRpbmcirQEKGVBvbGljeVNlcnZpY2VBcHBseVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRISCghkb2N1bWVudBgCIAEoCUgAEhIKCHByb3Bvc2FsGAMgASgJSAASEwoLZGVzY3JpcHRvcnMYBCABKAwSFAoMYmFzZV92ZXJzaW9uGAUgASgEEg8KB2NvbW1lbnQYBiABKAkSDgoGc2hhZG93GAcgASgIQggKBmNoYW5nZSKaAQoaUG9saWN5U2VydmljZUFwcGx5UmVzcG9uc2USEAoIcHJvcG9zYWwYASABKAkSKQoHdmVyc2lvbhgCIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uEhkKEWFwcHJvdmFsc19taXNzaW5nGAMgASgNEiQKCGZpbmRpbmdzGAQgAygLMhIuYnJldmV0LnYxLkZpbmRpbmciPAoXUG9saWN5U2VydmljZUdldFJlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkSDwoHdmVyc2lvbhgCIAEoBCJFChhQb2xpY3lTZXJ2aWNlR2V0UmVzcG9uc2USKQoHdmVyc2lvbhgBIAEoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uIlsKIFBvbGljeVNlcnZpY2VMaXN0VmVyc2lvbnNSZXF1ZXN0EhAKCGF1ZGllbmNlGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImgKIVBvbGljeVNlcnZpY2VMaXN0VmVyc2lvbnNSZXNwb25zZRIqCgh2ZXJzaW9ucxgBIAMoCzIYLmJyZXZldC52MS5Qb2xpY3lWZXJzaW9uEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ8ChxQb2xpY3lTZXJ2aWNlUm9sbGJhY2tSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIYXVkaWVuY2UYAiABKAkSDwoHdmVyc2lvbhgDIAEoBBIPCgdjb21tZW50GAQgASgJEhQKDGJhc2VfdmVyc2lvbhgFIAEoBCJWCh1Qb2xpY3lTZXJ2aWNlUm9sbGJhY2tSZXNwb25zZRI1CgZyZXN1bHQYASABKAsyJS5icmV2ZXQudjEuUG9saWN5U2VydmljZUFwcGx5UmVzcG9uc2UigAEKGlBvbGljeVNlcnZpY2VSZXBsYXlSZXF1ZXN0EhAKCGF1ZGllbmNlGAEgASgJEhAKCGRvY3VtZW50GAIgASgJEhMKC2Rlc2NyaXB0b3JzGAMgASgMEikKBXNpbmNlGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJwChtQb2xpY3lTZXJ2aWNlUmVwbGF5UmVzcG9uc2USEAoIcmVwbGF5ZWQYASABKAQSDQoFdG90YWwYAiABKAQSMAoLZGlmZmVyZW5jZXMYAyADKAsyGy5icmV2ZXQudjEuUmVwbGF5RGlmZmVyZW5jZSJ1ChBSZXBsYXlEaWZmZXJlbmNlEgwKBGtpbmQYASABKAkSDgoGbWV0aG9kGAIgASgJEhEKCXByaW5jaXBhbBgDIAEoCRINCgVjb3VudBgEIAEoBBIhCgZyZWFzb24YBSABKA4yES5icmV2ZXQudjEuUmVhc29uImwKG1BvbGljeVNlcnZpY2VFeHBsYWluUmVxdWVzdBIVCgtkZWNpc2lvbl9pZBgBIAEoCUgAEisKBGNhbGwYAiABKAsyGy5icmV2ZXQudjEuSHlwb3RoZXRpY2FsQ2FsbEgAQgkKB3N1YmplY3QiXQoQSHlwb3RoZXRpY2FsQ2FsbBIQCghhdWRpZW5jZRgBIAEoCRIOCgZtZXRob2QYAiABKAkSEQoJcHJpbmNpcGFsGAMgASgJEhQKDHJlcXVlc3RfanNvbhgEIAEoCSKQAgocUG9saWN5U2VydmljZUV4cGxhaW5SZXNwb25zZRIRCglwZXJtaXR0ZWQYASABKAgSIQoGcmVhc29uGAIgASgOMhEuYnJldmV0LnYxLlJlYXNvbhITCgtleHBsYW5hdGlvbhgDIAEoCRIrCghkZWNpc2lvbhgEIAEoCzIZLmJyZXZldC52MS5EZWNpc2lvblJlY29yZBInCgZjYWxsZXIYBSABKAsyFy5icmV2ZXQudjEuQ2FsbGVyUmVwb3J0EhQKDG5lYXJlc3RfbWlzcxgGIAEoCRIUCgxtYXRjaGVkX3J1bGUYByABKAkSDgoGcmVtZWR5GAggASgJEhMKC2RpZmZlcmVuY2VzGAkgAygJItIBCiFQb2xpY3lTZXJ2aWNlTGlzdERlY2lzaW9uc1JlcXVlc3QSEAoIYXVkaWVuY2UYASABKAkSDgoGbWV0aG9kGAIgASgJEhEKCXByaW5jaXBhbBgDIAEoCRIhCgZyZWFzb24YBCABKA4yES5icmV2ZXQudjEuUmVhc29uEi4KCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCXBhZ2Vfc2l6ZRgGIAEoBRISCgpwYWdlX3Rva2VuGAcgASgJInwKIlBvbGljeVNlcnZpY2VMaXN0RGVjaXNpb25zUmVzcG9uc2USLAoJZGVjaXNpb25zGAEgAygLMhkuYnJldmV0LnYxLkRlY2lzaW9uUmVjb3JkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIPCgdkcm9wcGVkGAMgASgEIuYDCg5EZWNpc2lvblJlY29yZBITCgtkZWNpc2lvbl9pZBgBIAEoCRIQCghhdWRpZW5jZRgCIAEoCRIOCgZtZXRob2QYAyABKAkSEQoJcHJpbmNpcGFsGAQgASgJEhEKCXBlcm1pdHRlZBgFIAEoCBIhCgZyZWFzb24YBiABKA4yES5icmV2ZXQudjEuUmVhc29uEhEKCWVsZXZhdGlvbhgHIAEoCRIoCgR0aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCg5wb2xpY3lfdmVyc2lvbhgJIAEoBBIQCgh0cmFjZV9pZBgKIAEoCRIOCgZzdGF0dXMYCyABKAwSFAoMaGVhZGVyc19zZWVuGAwgAygJEg0KBWNvdW50GA0gASgEEi0KCWxhc3RfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIwoFZ3VhcmQYDyABKAsyFC5icmV2ZXQudjEuUHJpbmNpcGFsEhMKC2NhbGxfc3RhdHVzGBAgASgFEhAKCGluc3RhbmNlGBEgASgJEhAKCG9ic2VydmVkGBIgASgIEisKCGRlYWRsaW5lGBMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uKmEKCFNldmVyaXR5EhgKFFNFVkVSSVRZX1VOU1BFQ0lGSUVEEAASEQoNU0VWRVJJVFlfTk9URRABEhQKEFNFVkVSSVRZX1dBUk5JTkcQAhISCg5TRVZFUklUWV9FUlJPUhADMvoFCg1Qb2xpY3lTZXJ2aWNlElQKBUNoZWNrEiQuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VDaGVja1JlcXVlc3QaJS5icmV2ZXQudjEuUG9saWN5U2VydmljZUNoZWNrUmVzcG9uc2USVAoFQXBwbHkSJC5icmV2ZXQudjEuUG9saWN5U2VydmljZUFwcGx5UmVxdWVzdBolLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlQXBwbHlSZXNwb25zZRJOCgNHZXQSIi5icmV2ZXQudjEuUG9saWN5U2VydmljZUdldFJlcXVlc3QaIy5icmV2ZXQudjEuUG9saWN5U2VydmljZUdldFJlc3BvbnNlEmkKDExpc3RWZXJzaW9ucxIrLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlTGlzdFZlcnNpb25zUmVxdWVzdBosLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlTGlzdFZlcnNpb25zUmVzcG9uc2USXQoIUm9sbGJhY2sSJy5icmV2ZXQudjEuUG9saWN5U2VydmljZVJvbGxiYWNrUmVxdWVzdBooLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlUm9sbGJhY2tSZXNwb25zZRJZCgZSZXBsYXkSJS5icmV2ZXQudjEuUG9saWN5U2VydmljZVJlcGxheVJlcXVlc3QaJi5icmV2ZXQudjEuUG9saWN5U2VydmljZVJlcGxheVJlc3BvbnNlMAESWgoHRXhwbGFpbhImLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlRXhwbGFpblJlcXVlc3QaJy5icmV2ZXQudjEuUG9saWN5U2VydmljZUV4cGxhaW5SZXNwb25zZRJsCg1MaXN0RGVjaXNpb25zEiwuYnJldmV0LnYxLlBvbGljeVNlcnZpY2VMaXN0RGVjaXNpb25zUmVxdWVzdBotLmJyZXZldC52MS5Qb2xpY3lTZXJ2aWNlTGlzdERlY2lzaW9uc1Jlc3BvbnNlYgZwcm90bzM", [file_brevet_v1_elevation, file_brevet_v1_reason, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One finding of the check.
@@ -778,6 +778,27 @@ export type PolicyServiceExplainResponse = Message<"brevet.v1.PolicyServiceExpla
    * @generated from field: string nearest_miss = 6;
    */
   nearestMiss: string;
+
+  /**
+   * The rule of the policy that decided, as `services.payments.v1.Ledger.methods.Refund`; empty for none.
+   *
+   * @generated from field: string matched_rule = 7;
+   */
+  matchedRule: string;
+
+  /**
+   * What the caller does now, and what the operator looks at: the catalogue's remedies.
+   *
+   * @generated from field: string remedy = 8;
+   */
+  remedy: string;
+
+  /**
+   * Where guard's and caller's half differ, one sentence each: another code, a header that did not arrive, clocks.
+   *
+   * @generated from field: repeated string differences = 9;
+   */
+  differences: string[];
 };
 
 /**
@@ -786,6 +807,105 @@ export type PolicyServiceExplainResponse = Message<"brevet.v1.PolicyServiceExpla
  */
 export const PolicyServiceExplainResponseSchema: GenMessage<PolicyServiceExplainResponse> = /*@__PURE__*/
   messageDesc(file_brevet_v1_policy, 17);
+
+/**
+ * For PolicyService.ListDecisions.
+ *
+ * @generated from message brevet.v1.PolicyServiceListDecisionsRequest
+ */
+export type PolicyServiceListDecisionsRequest = Message<"brevet.v1.PolicyServiceListDecisionsRequest"> & {
+  /**
+   * Required.
+   *
+   * @generated from field: string audience = 1;
+   */
+  audience: string;
+
+  /**
+   * Only of this method; empty: all.
+   *
+   * @generated from field: string method = 2;
+   */
+  method: string;
+
+  /**
+   * Only of this principal name; empty: all.
+   *
+   * @generated from field: string principal = 3;
+   */
+  principal: string;
+
+  /**
+   * Only with this reason; unspecified: all.
+   *
+   * @generated from field: brevet.v1.Reason reason = 4;
+   */
+  reason: Reason;
+
+  /**
+   * Only from then on.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 5;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * At most 1,000; 100 unless told.
+   *
+   * @generated from field: int32 page_size = 6;
+   */
+  pageSize: number;
+
+  /**
+   * From the answer before.
+   *
+   * @generated from field: string page_token = 7;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message brevet.v1.PolicyServiceListDecisionsRequest.
+ * Use `create(PolicyServiceListDecisionsRequestSchema)` to create a new message.
+ */
+export const PolicyServiceListDecisionsRequestSchema: GenMessage<PolicyServiceListDecisionsRequest> = /*@__PURE__*/
+  messageDesc(file_brevet_v1_policy, 18);
+
+/**
+ * For PolicyService.ListDecisions.
+ *
+ * @generated from message brevet.v1.PolicyServiceListDecisionsResponse
+ */
+export type PolicyServiceListDecisionsResponse = Message<"brevet.v1.PolicyServiceListDecisionsResponse"> & {
+  /**
+   * Newest first.
+   *
+   * @generated from field: repeated brevet.v1.DecisionRecord decisions = 1;
+   */
+  decisions: DecisionRecord[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Decisions of the audience that were made and are not kept: dropped by guards, or older than the bounds. Only for the
+   * roles admin and auditor; 0 for others.
+   *
+   * @generated from field: uint64 dropped = 3;
+   */
+  dropped: bigint;
+};
+
+/**
+ * Describes the message brevet.v1.PolicyServiceListDecisionsResponse.
+ * Use `create(PolicyServiceListDecisionsResponseSchema)` to create a new message.
+ */
+export const PolicyServiceListDecisionsResponseSchema: GenMessage<PolicyServiceListDecisionsResponse> = /*@__PURE__*/
+  messageDesc(file_brevet_v1_policy, 19);
 
 /**
  * A decision that a guard made. Denials one by one, but those without an identity; permits as counts.
@@ -918,6 +1038,14 @@ export type DecisionRecord = Message<"brevet.v1.DecisionRecord"> & {
    * @generated from field: bool observed = 18;
    */
   observed: boolean;
+
+  /**
+   * What was left of the call's deadline when it arrived; the shortest, where the record stands for several. Absent: none
+   * had a deadline.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 19;
+   */
+  deadline?: Duration | undefined;
 };
 
 /**
@@ -925,7 +1053,7 @@ export type DecisionRecord = Message<"brevet.v1.DecisionRecord"> & {
  * Use `create(DecisionRecordSchema)` to create a new message.
  */
 export const DecisionRecordSchema: GenMessage<DecisionRecord> = /*@__PURE__*/
-  messageDesc(file_brevet_v1_policy, 18);
+  messageDesc(file_brevet_v1_policy, 20);
 
 /**
  * How bad a finding is.
@@ -1057,6 +1185,17 @@ export const PolicyService: GenService<{
     methodKind: "unary";
     input: typeof PolicyServiceExplainRequestSchema;
     output: typeof PolicyServiceExplainResponseSchema;
+  },
+  /**
+   * Decisions of guards that are kept, newest first: one's own, those about entitlements that one approves, or, with
+   * the role admin or auditor, all of the audience. Others get an empty list.
+   *
+   * @generated from rpc brevet.v1.PolicyService.ListDecisions
+   */
+  listDecisions: {
+    methodKind: "unary";
+    input: typeof PolicyServiceListDecisionsRequestSchema;
+    output: typeof PolicyServiceListDecisionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_brevet_v1_policy, 0);
