@@ -19,6 +19,7 @@ export { describeOffer, offersFor } from "./evaluate/offers.ts";
 export { type Claims, type Mapped, mapClaims, mapDevelopmentClaims, mapSpiffe } from "./identity/identity.ts";
 export { hasRole, isGuard, knownApprovers, type Role } from "./identity/rights.ts";
 export { type Loaded, type LoadOptions, loadPolicy } from "./load/load.ts";
+export { nearest } from "./nearest/nearest.ts";
 export { kindOfName, matchesAny, type PrincipalFacts, type PrincipalKindName } from "./principal/principal.ts";
 export { type Schedule, scheduleAllows } from "./schedule/schedule.ts";
 export { type PolicyTestResult, runPolicyTests } from "./tests/run.ts";
