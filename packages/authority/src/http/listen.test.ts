@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { request as secureRequest } from "node:https";
 import { connect } from "node:net";
 import { test } from "node:test";
-import { GrpcCode } from "@brevet/protocol";
+import { catalogue, GrpcCode } from "@brevet/protocol";
 import { ElevationService, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { GuardServiceSyncRequestSchema } from "@brevet/protocol/brevet/v1/guard";
 import { startTestAuthority, TestCa } from "@brevet/testing";
@@ -13,6 +13,7 @@ import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/conn
 import * as grpc from "@grpc/grpc-js";
 import { startAuthority } from "../authority.ts";
 import { AUDIENCE, clients, policyText, REFUND, Reading, refusal, requestId, transport } from "../testdata/scene.ts";
+import { html } from "./html.ts";
 import { listen } from "./listen.ts";
 import { notYet } from "./requests.ts";
 
@@ -58,6 +59,29 @@ test("pages say what to run, show nothing else, and echo nothing that was not as
     assert.equal((await fetch(authority.url + path)).status, 404, path);
   const head = await fetch(`${authority.url}/`, { method: "HEAD" });
   assert.deepEqual([head.status, await head.text()], [200, ""]);
+});
+
+test("every reason has a page that says what the catalogue says, and no other name has one", async () => {
+  await using authority = await startTestAuthority({ policy: policyText() });
+  const list = await (await fetch(`${authority.url}/reasons`)).text();
+  for (const { reason, operatorRemedy } of Object.values(catalogue)) {
+    assert.match(list, new RegExp(`href="/reasons/${reason}"`));
+    const page = await (await fetch(`${authority.url}/reasons/${reason}`)).text();
+    const shown = page
+      .replaceAll("&quot;", '"')
+      .replaceAll("&#39;", "'")
+      .replaceAll("&lt;", "<")
+      .replaceAll("&gt;", ">")
+      .replaceAll("&amp;", "&");
+    assert.ok(shown.includes(operatorRemedy), reason);
+  }
+  for (const path of ["/reasons/NOPE", "/reasons/constructor", "/reasons/__proto__", "/reasons/", "/reasons/GRANT_EXPIRED/x"])
+    assert.equal((await fetch(authority.url + path)).status, 404, path);
+});
+
+test("a value in a page is text, whatever stands in it", () => {
+  const { text } = html`<p title="${"\"'"}">${"<script>&"}${[html`<i>${"<b>"}</i>`]}</p>`;
+  assert.equal(text, '<p title="&quot;&#39;">&lt;script&gt;&amp;<i>&lt;b&gt;</i></p>');
 });
 
 test("what is no protocol at all is let go, and the next caller is served", async () => {

@@ -1,6 +1,8 @@
-// The few pages without a sign-in: the grant keys, and what to run for an elevation or an entitlement that a refusal links to. They show
-// nothing that the authority knows: not even whether the elevation exists.
+// The few pages without a sign-in: the grant keys, what to run for an elevation or an entitlement that a refusal links to, and the reasons.
+// They show nothing that the authority knows: not even whether the elevation exists.
 import type { Grants } from "../issuer/grants.ts";
+import { html, pageOf } from "./html.ts";
+import { reasonPage, reasonsPage } from "./reasons.ts";
 
 /** An answer. */
 export interface Page {
@@ -13,6 +15,8 @@ export interface Page {
 
 const ELEVATION = /^\/e\/(elv_[0-9A-Z]{26})$/;
 const ENTITLEMENT = /^\/r\/([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
+const REASON = /^\/reasons\/([A-Z_]{3,64})$/;
+const REASONS_MAX_AGE = 3600;
 
 /** The page at a path; undefined where there is none. */
 export async function pageAt(path: string, { grants, url }: { readonly grants: Grants; readonly url: string }): Promise<Page | undefined> {
@@ -32,27 +36,23 @@ export async function pageAt(path: string, { grants, url }: { readonly grants: G
       ["See what you asked for", `brevet list --mine --authority ${url}`],
     ]);
   }
+  if (path === "/reasons") return page(reasonsPage(), REASONS_MAX_AGE);
+  const reason = REASON.exec(path)?.[1];
+  const body = reason === undefined ? undefined : reasonPage(reason);
+  if (body !== undefined) return page(body, REASONS_MAX_AGE);
   return path === "/" ? instructions("Brevet", [["See what waits for you", `brevet list --decidable --authority ${url}`]]) : undefined;
 }
 
 function instructions(title: string, commands: readonly (readonly [what: string, command: string])[]): Page {
-  const items = commands.map(([what, command]) => `<dt>${escape(what)}</dt><dd><code>${escape(command)}</code></dd>`).join("\n");
-  const body = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>${escape(title)}</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}code{display:block;background:#8882;padding:.5rem;overflow-x:auto}dd{margin:.25rem 0 1rem}</style>
-<h1>${escape(title)}</h1>
-<p>Run this in a terminal, signed in as yourself. This page knows nothing of the request itself.</p>
-<dl>
-${items}
-</dl>
-</html>
-`;
-  return { status: 200, type: "text/html; charset=utf-8", body };
+  const items = commands.map(([what, command]) => html`<dt>${what}</dt><dd><code>${command}</code></dd>\n`);
+  return page(
+    pageOf(
+      title,
+      html`<p>Run this in a terminal, signed in as yourself. This page knows nothing of the request itself.</p>\n<dl>\n${items}</dl>\n`,
+    ),
+  );
 }
 
-function escape(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+function page(body: string, maxAge?: number): Page {
+  return { status: 200, type: "text/html; charset=utf-8", body, ...(maxAge === undefined ? {} : { maxAge }) };
 }
