@@ -16,6 +16,7 @@ export type { Access, EntitlementDocument, PolicyDocument, TestDocument } from "
 export { durationMs, durationText } from "./document/duration.ts";
 export { type CallFacts, type Decision, type Denied, evaluate, needsRequest, type Permitted, readsRequest } from "./evaluate/evaluate.ts";
 export { describeOffer, offersFor } from "./evaluate/offers.ts";
+export { type Explanation, explain, matchedRule, nearestMiss } from "./explain/explain.ts";
 export { type Claims, type Mapped, mapClaims, mapDevelopmentClaims, mapSpiffe } from "./identity/identity.ts";
 export { hasRole, isGuard, knownApprovers, type Role } from "./identity/rights.ts";
 export { type Loaded, type LoadOptions, loadPolicy } from "./load/load.ts";
