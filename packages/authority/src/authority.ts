@@ -4,11 +4,14 @@ import { uptime } from "node:os";
 import { join } from "node:path";
 import { type Clock, DEFAULT_AUTHORITY_AUDIENCE, newId, systemClock } from "@brevet/protocol";
 import { type Logger, pino } from "pino";
+import type { DecisionBounds } from "./decisions/decisions.ts";
+import { openEmbeddedDecisions } from "./decisions/embedded.ts";
+import { DecisionIntake } from "./decisions/intake.ts";
+import { ReadableDecisions } from "./decisions/readable.ts";
 import { Elevations } from "./elevation/elevations.ts";
 import { evolve, nextDueMs } from "./elevation/evolve.ts";
 import { ReadableElevations } from "./elevation/readable.ts";
 import { ElevationTimer } from "./elevation/timer.ts";
-import { RecentDecisions } from "./guards/decisions.ts";
 import { Enforcements } from "./guards/enforcement.ts";
 import { PolicyBook, type PolicyFile } from "./guards/policies.ts";
 import { GuardRegistry } from "./guards/registry.ts";
@@ -34,6 +37,7 @@ import { ElevationWatches } from "./watch/elevations.ts";
 import { ReadableLog } from "./watch/entries.ts";
 import { WaitingCalls } from "./watch/waiting.ts";
 
+export type { DecisionBounds } from "./decisions/decisions.ts";
 export type { PolicyFile } from "./guards/policies.ts";
 export type { ServerTls } from "./http/listen.ts";
 
@@ -60,6 +64,8 @@ export interface AuthorityOptions {
   readonly clock?: Clock;
   /** The wall clock is right, though it is more than 5 minutes before the last time that the authority knew, or more than 30 days after it. */
   readonly acceptClock?: boolean;
+  /** How many decisions of guards are kept; default: 100,000, 64 MiB and 30 days for each audience, see {@link DecisionBounds}. */
+  readonly decisions?: Partial<DecisionBounds>;
   /** Default: warnings and worse on standard error; false: nothing. */
   readonly logger?: Logger | false;
 }
@@ -136,6 +142,8 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   starting.use(
     new ElevationTimer({ log, policies, clock, onFault: (error) => logger.error({ err: error }, "what is due could not be written") }),
   );
+  const kept = starting.use(await openEmbeddedDecisions(options.data, { clock, ...(options.decisions && { bounds: options.decisions }) }));
+  const decisions = new ReadableDecisions({ decisions: kept, view: store, policies, clock });
   const registry = await GuardRegistry.open({ clock, policies, secrets: store.secrets });
   const link = new GuardLink({
     log,
@@ -146,7 +154,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     issuer,
     publicUrl,
     registry,
-    decisions: new RecentDecisions(),
+    decisions: new DecisionIntake(kept, logger),
     logger,
     drain,
   });
@@ -154,8 +162,8 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const enforcements = new Enforcements({ registry, clock });
   const rpc = rpcHandler({
     routes: routes({
-      elevation: { elevations, readable, watches, waiting, enforcements },
-      policy: { view: store, policies, authorityAudience: audience },
+      elevation: { elevations, readable, watches, waiting, enforcements, decisions },
+      policy: { view: store, policies, decisions, authorityAudience: audience },
       guard: { link, clock },
       log: { log, readable: new ReadableLog({ log, policies, clock, drain }) },
       gate: authenticationGate({ identities, drain, logger }),

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GuardServiceSyncRequestSchema, type GuardServiceSyncResponse } from "@brevet/protocol/brevet/v1/guard";
 import { create } from "@bufbuild/protobuf";
+import { DecisionIntake } from "../decisions/intake.ts";
 import { openParts } from "../testdata/parts.ts";
 import { AUDIENCE, policyText } from "../testdata/scene.ts";
 import { Refused } from "../watch/refused.ts";
-import { RecentDecisions } from "./decisions.ts";
 import { GuardRegistry } from "./registry.ts";
 import { GuardLink } from "./sync.ts";
 
@@ -15,7 +15,8 @@ const GUARD = `workload:guard-${AUDIENCE}`;
 async function linked(options: { mostWaiting?: number } = {}) {
   const parts = await openParts();
   const registry = await GuardRegistry.open({ ...parts, secrets: parts.log.store.secrets });
-  const own = { issuer: "", publicUrl: "", registry, decisions: new RecentDecisions(), drain: new AbortController().signal };
+  const decisions = new DecisionIntake(parts.decisions, parts.logger);
+  const own = { issuer: "", publicUrl: "", registry, decisions, drain: new AbortController().signal };
   const link = new GuardLink({ ...parts, ...own, ...options });
   async function* hello() {
     yield create(GuardServiceSyncRequestSchema, { message: { case: "hello", value: { audience: AUDIENCE } } });

@@ -31,8 +31,8 @@ export interface GuardRegistryOptions {
 /** One guard's connection, until disposed. */
 export interface GuardConnection extends Disposable {
   acknowledged(acknowledgement: GuardAcknowledgement): void;
-  /** Counts a batch; false for one that came before. */
-  decided(batch: DecisionBatch): boolean;
+  /** Counts a batch that did not come before. */
+  decided(batch: DecisionBatch): void;
   /** Something came from it. */
   seen(): void;
 }
@@ -40,8 +40,6 @@ export interface GuardConnection extends Disposable {
 interface Known {
   readonly status: GuardStatus;
   connected: boolean;
-  /** Of the last batch of decisions. */
-  sequence: bigint;
 }
 
 /** All guards. */
@@ -65,7 +63,7 @@ export class GuardRegistry {
       const status = fromJson(GuardStatusSchema, json);
       if (status.connected || status.lastSeen === undefined) status.lastSeen = now;
       status.connected = false;
-      registry.#guards.set(keyOf(status), { status, connected: false, sequence: 0n });
+      registry.#guards.set(keyOf(status), { status, connected: false });
     }
     await registry.save();
     return registry;
@@ -91,7 +89,7 @@ export class GuardRegistry {
     });
     const before = this.#guards.get(key);
     if (before?.status.acknowledgement && hello.after) status.acknowledgement = before.status.acknowledgement;
-    const known: Known = { status, connected: true, sequence: before?.sequence ?? 0n };
+    const known: Known = { status, connected: true };
     this.#guards.delete(key);
     this.#guards.set(key, known);
     const seen = () => {
@@ -102,14 +100,11 @@ export class GuardRegistry {
       acknowledged: (acknowledgement) => {
         status.acknowledgement = acknowledgement;
       },
-      decided: ({ decisions, sequence }) => {
-        if (sequence <= known.sequence) return false;
-        known.sequence = sequence;
+      decided: ({ decisions }) => {
         for (const { permitted, count } of decisions) {
           if (permitted) status.permitted += count;
           else status.denied += count;
         }
-        return true;
       },
       [Symbol.dispose]: () => {
         if (this.#guards.get(key) !== known) return;

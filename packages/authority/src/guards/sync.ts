@@ -2,21 +2,29 @@
 // stream ends. What goes down is made by feed.ts. Never sends a guard what is not of its audience.
 import { hasRole, isGuard } from "@brevet/policy";
 import { type Principal, PrincipalKind, PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
-import type { GuardHello, GuardServiceSyncRequest, GuardServiceSyncResponse, GuardStatus } from "@brevet/protocol/brevet/v1/guard";
+import type {
+  DecisionBatch,
+  GuardHello,
+  GuardServiceSyncRequest,
+  GuardServiceSyncResponse,
+  GuardStatus,
+} from "@brevet/protocol/brevet/v1/guard";
 import { create } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
+import type { DecisionIntake } from "../decisions/intake.ts";
 import type { AuthenticatedCaller } from "../identity/identity.ts";
 import { Mailbox } from "../watch/mailbox.ts";
 import { isResumable } from "../watch/position.ts";
 import { Refused, tooSlow } from "../watch/refused.ts";
 import { heartbeats, type Life, lifeOf } from "../watch/stream.ts";
-import type { RecentDecisions } from "./decisions.ts";
 import { GuardFeed, type GuardFeedOptions, type GuardNews } from "./feed.ts";
 import type { GuardConnection, GuardRegistry } from "./registry.ts";
 
 const MOST_WAITING = 10_000;
 /** Of one batch. */
 const MOST_DECISIONS = 1000;
+/** Of one guard, on their way into the store. */
+const MOST_BATCHES = 8;
 const HEARTBEAT_MS = 15_000;
 const SHORTEST_HEARTBEAT_MS = 100;
 const KIND = { user: PrincipalKind.USER, workload: PrincipalKind.WORKLOAD, ci: PrincipalKind.CI } as const;
@@ -24,7 +32,7 @@ const KIND = { user: PrincipalKind.USER, workload: PrincipalKind.WORKLOAD, ci: P
 /** What {@link GuardLink} stands on. */
 export interface GuardLinkOptions extends GuardFeedOptions {
   readonly registry: GuardRegistry;
-  readonly decisions: RecentDecisions;
+  readonly decisions: DecisionIntake;
   readonly logger: Logger;
   /** What waits for one guard at most; then it is cut, and resumes. Default 10,000. */
   readonly mostWaiting?: number;
@@ -144,6 +152,12 @@ export class GuardLink {
   ): Promise<void> {
     const { clock, decisions } = this.#options;
     const { hello, guard, connection, mailbox } = to;
+    let keeping = 0;
+    const keep = async (batch: DecisionBatch) => {
+      // Beside the stream: a slow disk must not make time samples late.
+      if (await decisions.take({ ...hello, guard }, batch)) connection.decided(batch);
+      mailbox.push({ kind: "taken", sequence: batch.sequence });
+    };
     try {
       for (let next = await incoming.next(); next.done !== true; next = await incoming.next()) {
         const { message } = next.value;
@@ -160,12 +174,14 @@ export class GuardLink {
               mailbox.fail(invalid("decisions.decisions", "must be at most 1,000"));
               return;
             }
-            if (message.value.sequence === 0n) {
+            if (message.value.sequence === 0n || message.value.sequence >= 2n ** 63n) {
               mailbox.fail(invalid("decisions.sequence", "counts from 1"));
               return;
             }
-            if (connection.decided(message.value)) decisions.add({ ...hello, guard }, message.value);
-            mailbox.push({ kind: "taken", sequence: message.value.sequence });
+            // A guard sends the next one when this one is taken.
+            if (keeping >= MOST_BATCHES) return mailbox.fail(invalid("decisions", "the batches before have to be taken first"));
+            keeping += 1;
+            void keep(message.value).then(() => (keeping -= 1));
             break;
           case "hello":
             mailbox.fail(invalid("hello", "comes once, first"));

@@ -2,6 +2,7 @@
 import type { ElevationService } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type { ReadableDecisions } from "../decisions/readable.ts";
 import type { Elevations } from "../elevation/elevations.ts";
 import { MOST_STATES, type ReadableElevations } from "../elevation/readable.ts";
 import type { Enforcements } from "../guards/enforcement.ts";
@@ -18,16 +19,24 @@ export interface ElevationRpcOptions {
   readonly watches: ElevationWatches;
   readonly waiting: WaitingCalls;
   readonly enforcements: Enforcements;
+  readonly decisions: ReadableDecisions;
 }
 
 /** The service. */
-export function elevationRpc(options: ElevationRpcOptions): Omit<ServiceImpl<typeof ElevationService>, "report"> {
-  const { elevations, readable, watches, waiting, enforcements } = options;
+export function elevationRpc(options: ElevationRpcOptions): ServiceImpl<typeof ElevationService> {
+  const { elevations, readable, watches, waiting, enforcements, decisions } = options;
   return {
     async request(request, context) {
-      const { elevation, existing, position } = valueOf(await elevations.request(callerOf(context), request));
+      const caller = callerOf(context);
+      const { elevation, existing, position } = valueOf(await elevations.request(caller, request));
+      // What led here; that it could not be kept is no reason to refuse.
+      if (request.report && !request.validateOnly) await decisions.report(caller, [request.report]).catch(() => {});
       if (request.waiting && !request.validateOnly) waiting.expect(elevation.id);
       return { elevation, existing, position: positionMessage(position) };
+    },
+    async report({ reports }, context) {
+      valueOf(await decisions.report(callerOf(context), reports));
+      return {};
     },
     async get(request, context) {
       return { elevation: valueOf(await readable.get(callerOf(context), request.id)) };

@@ -1,4 +1,4 @@
-// PolicyService on the wire: translates and nothing else. Apply, Rollback, Replay and Explain are not offered yet: UNIMPLEMENTED.
+// PolicyService on the wire: translates and nothing else. Apply, Rollback and Replay are not offered yet: UNIMPLEMENTED.
 import { setImmediate as turn } from "node:timers/promises";
 import { hasRole, loadPolicy } from "@brevet/policy";
 import { PrincipalSchema } from "@brevet/protocol/brevet/v1/elevation";
@@ -6,12 +6,13 @@ import { type PolicyService, type PolicyVersion, PolicyVersionSchema } from "@br
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
+import type { ReadableDecisions } from "../decisions/readable.ts";
 import type { PolicyBook } from "../guards/policies.ts";
 import type { AuthenticatedCaller } from "../identity/identity.ts";
 import type { StoredPolicy, View } from "../store/store.ts";
 import { Refused } from "../watch/refused.ts";
 import { callerOf } from "./authentication.ts";
-import { invalidField } from "./status.ts";
+import { invalidField, valueOf } from "./status.ts";
 
 const MAX_DOCUMENT_BYTES = 256 * 1024;
 const MAX_DESCRIPTOR_BYTES = 8 * 1024 * 1024;
@@ -24,13 +25,16 @@ const LARGEST_PAGE = 1000;
 export interface PolicyRpcOptions {
   readonly view: View;
   readonly policies: PolicyBook;
+  readonly decisions: ReadableDecisions;
   /** The authority's own audience. */
   readonly authorityAudience: string;
 }
 
 /** The methods that are offered. */
-export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof PolicyService>, "check" | "get" | "listVersions"> {
-  const { view, policies, authorityAudience } = options;
+export function policyRpc(
+  options: PolicyRpcOptions,
+): Pick<ServiceImpl<typeof PolicyService>, "check" | "get" | "listVersions" | "explain" | "listDecisions"> {
+  const { view, policies, decisions, authorityAudience } = options;
   /** Who has a check under way. */
   const checking = new Set<string>();
   return {
@@ -57,6 +61,15 @@ export function policyRpc(options: PolicyRpcOptions): Pick<ServiceImpl<typeof Po
       if (stored === undefined) throw notFound(audience);
       const texts = await policies.texts(stored);
       return { version: create(PolicyVersionSchema, { ...(await versionOf(stored, options)), ...texts }) };
+    },
+    async explain({ subject }, context) {
+      const caller = callerOf(context);
+      if (subject.case === "decisionId") return valueOf(await decisions.decision(caller, subject.value));
+      if (subject.case === "call") return valueOf(await decisions.call(caller, subject.value));
+      throw invalidField("subject", "say which decision, or which call");
+    },
+    async listDecisions(request, context) {
+      return valueOf(await decisions.list(callerOf(context), request));
     },
     async listVersions({ audience, pageSize, pageToken }, context) {
       demandRole(callerOf(context), audience, policies);

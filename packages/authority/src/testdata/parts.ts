@@ -7,6 +7,7 @@ import { newId, systemClock } from "@brevet/protocol";
 import { PolicyAppliedSchema } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
+import { openEmbeddedDecisions } from "../decisions/embedded.ts";
 import { Elevations } from "../elevation/elevations.ts";
 import { evolve, nextDueMs } from "../elevation/evolve.ts";
 import { ReadableElevations } from "../elevation/readable.ts";
@@ -31,6 +32,7 @@ export async function openParts() {
   const data = await mkdtemp(join(tmpdir(), "brevet-parts-"));
   opening.defer(() => rm(data, { recursive: true, force: true }));
   const store = opening.use(await openEmbeddedStore(data));
+  const decisions = opening.use(await openEmbeddedDecisions(data, { clock }));
   const development = await DevelopmentIssuer.open(store, clock);
   development.serveAt(ORIGIN);
   const log = opening.use(await Log.open({ store, newId, fold: { evolve, nextDueMs } }));
@@ -77,6 +79,7 @@ export async function openParts() {
     waiting,
     elevations,
     readable,
+    decisions,
     clock,
     logger,
     /** Aborted at the end. */
