@@ -55,3 +55,4 @@ export {
 } from "./token/grant.ts";
 export { type JsonObject, type JsonValue, type JwsForm, type JwsLimits, parseJws } from "./token/jws.ts";
 export { generateSigningKey, keysOfJwks, type PublicJwk, type SigningKey, thumbprint } from "./token/keys.ts";
+export { traceIdOf } from "./trace/trace.ts";

@@ -353,6 +353,7 @@ export class EnforcedCall {
       if (this.over) return;
     }
     this.#phase = "live";
+    if (permit.endsMs !== undefined) this.#means.endings.used(permit);
     const deliver = this.#deliver;
     this.#deliver = undefined;
     // The message first: forms keep it until the metadata has gone ahead.
@@ -363,7 +364,7 @@ export class EnforcedCall {
 
   #refuse(refusal: GuardRefusal): void {
     const permitted = this.#phase === "live";
-    const status = this.#record(refusal, false);
+    const status = this.#record(refusal, false, permitted);
     this.#phase = "over";
     if (permitted) this.#left(status.code);
     // What the service has seen must not be done again, whatever the reason.
@@ -384,9 +385,10 @@ export class EnforcedCall {
     recorder.told({ permitted: true, method, ...(principal !== "" && { principal }), ...(elevation !== "" && { elevation }) });
   }
 
-  #record(refusal: GuardRefusal, observed: boolean): EncodedStatus {
+  #record(refusal: GuardRefusal, observed: boolean, ran = false): EncodedStatus {
     const { decider, recorder } = this.#means;
-    return recorder.refused(refusal, { ...this.#call, knowledge: decider.knowledge, nowMs: this.#nowMs() }, observed);
+    const call = ran ? { ...this.#call, deadlineMs: undefined } : this.#call;
+    return recorder.refused(refusal, { ...call, knowledge: decider.knowledge, nowMs: this.#nowMs() }, observed);
   }
 
   #log(error: unknown): void {

@@ -11,6 +11,7 @@ import { DecisionLog } from "../link/decisions.ts";
 import { Link } from "../link/link.ts";
 import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
 import { EnforcedCall } from "./call.ts";
+import { Endings } from "./endings.ts";
 import { type CallMeans, type CallPort, type IncomingCall, LAST_RESORT } from "./port.ts";
 import { type DecisionEvent, Recorder } from "./record.ts";
 import { LiveStreams } from "./streams.ts";
@@ -78,6 +79,7 @@ export class Enforcement {
   readonly #link: Link;
   readonly #decider: Decider;
   readonly #streams: LiveStreams;
+  readonly #endings: Endings;
   readonly #ready = Promise.withResolvers<void>();
 
   /** `form`: `grpc`, `proxy` …: what the authority shows. @throws TypeError for an address, audience or folder that may not be used. */
@@ -108,7 +110,16 @@ export class Enforcement {
       onKnowledge: (knowledge) => this.#learn(knowledge),
       onTime: () => this.#streams.look(),
     });
-    this.#means = { decider: this.#decider, recorder, decisions, logger, streams: this.#streams, now: () => this.#link.now() };
+    const now = () => this.#link.now();
+    this.#endings = new Endings({
+      clock,
+      logger,
+      audience,
+      now,
+      knowledge: () => this.#decider.knowledge,
+      streams: (elevation) => this.#streams.under(elevation),
+    });
+    this.#means = { decider: this.#decider, recorder, decisions, logger, streams: this.#streams, endings: this.#endings, now };
     // Whoever never asks for readiness is not to be told of its failure by the process.
     this.#ready.promise.catch(() => {});
     this.#link.start();
@@ -169,6 +180,7 @@ export class Enforcement {
 
   async close(): Promise<void> {
     this.#ready.reject(new Error("the guard was closed before it was ready"));
+    this.#endings.close();
     await this.#link.close();
   }
 

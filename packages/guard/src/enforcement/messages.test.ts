@@ -212,7 +212,11 @@ test("health is not said to be good before there is a policy, where the form can
       headersSeen: [],
       traceId: "",
     };
-    const call = new EnforcedCall({ decider, recorder, decisions, logger, streams, now: () => undefined }, { method, ...incoming }, port);
+    const call = new EnforcedCall(
+      { decider, recorder, decisions, logger, streams, endings: { used() {} }, now: () => undefined },
+      { method, ...incoming },
+      port,
+    );
     call.begin();
     call.request(requestOf(1), () => seen.push("passed"));
     call.halfClose(() => seen.push("passed"));

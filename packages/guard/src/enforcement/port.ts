@@ -5,6 +5,7 @@ import type { GuardedCall } from "../core/call.ts";
 import type { Decider } from "../core/decide.ts";
 import type { DecisionLog } from "../link/decisions.ts";
 import type { GuardLogger } from "../log/logger.ts";
+import type { Endings } from "./endings.ts";
 import type { Recorder } from "./record.ts";
 import type { LiveStreams } from "./streams.ts";
 
@@ -16,6 +17,8 @@ export interface IncomingCall extends Omit<GuardedCall, "request"> {
   readonly headersSeen: readonly string[];
   /** W3C trace id; empty: none. */
   readonly traceId: string;
+  /** Milliseconds that were left of its deadline when it arrived; undefined: none. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /** What a form does with a call when it is told to. Each may throw: the call is refused, or ended, then. */
@@ -44,6 +47,7 @@ export interface CallMeans {
   readonly decisions: DecisionLog;
   readonly logger: GuardLogger;
   readonly streams: LiveStreams;
+  readonly endings: Pick<Endings, "used">;
   readonly now: () => TimeEstimate | undefined;
 }
 

@@ -42,6 +42,8 @@ export interface Refused {
   readonly method: string;
   readonly headersSeen: readonly string[];
   readonly traceId: string;
+  /** What was left of the deadline; undefined for none, or where the call ran already. */
+  readonly deadlineMs?: number | undefined;
   readonly knowledge: Knowledge | undefined;
   /** The authority's time; undefined before it is known. */
   readonly nowMs: number | undefined;
@@ -80,6 +82,7 @@ export class Recorder {
       traceId: call.traceId,
       status: status.details,
       headersSeen,
+      deadlineMs: call.deadlineMs,
       permitted: observed,
     });
     if (principal !== "" || this.#hasLine(observed))
@@ -95,6 +98,7 @@ export class Recorder {
           ...(policy === undefined ? {} : { policyVersion: String(policy.version) }),
           ...(refusal.facts.problem === undefined ? {} : { problem: refusal.facts.problem }),
           headersSeen,
+          ...(call.deadlineMs === undefined ? {} : { deadlineMs: Math.round(call.deadlineMs) }),
           status: { code: codeName(status.code), message: status.message, details: Buffer.from(status.details).toString("base64") },
         },
         observed ? "would be refused, and is permitted because the policy only observes" : "refused",
@@ -128,10 +132,4 @@ export class Recorder {
       (error) => logger.error({ error: String(error) }, "onDecision failed"),
     );
   }
-}
-
-/** Trace id of a `traceparent` (W3C Trace Context, 3.2.2); empty for none. */
-export function traceIdOf(values: readonly unknown[]): string {
-  const [value] = values;
-  return typeof value === "string" ? (/^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(value)?.[1] ?? "") : "";
 }

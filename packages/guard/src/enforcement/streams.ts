@@ -53,6 +53,11 @@ export class LiveStreams implements KnowledgeWatcher {
     return this.#all.size;
   }
 
+  /** Of one elevation. */
+  under(elevation: string): number {
+    return this.#byElevation.get(elevation)?.size ?? 0;
+  }
+
   /**
    * Watches a stream that was permitted, after judging it once more: what was decided a moment ago may be over. `runs`: its handler has
    * something to run on; else it has {@link run} said of it later.

@@ -6,7 +6,9 @@ import {
   type EncodedStatus,
   GRANT_HEADER,
   GrpcCode,
+  systemClock,
   TRACEPARENT_HEADER,
+  traceIdOf,
   WINDOW_ENDS_TRAILER,
 } from "@brevet/protocol";
 import {
@@ -19,7 +21,6 @@ import {
 import type { EnforcedCall } from "../enforcement/call.ts";
 import type { Enforcement } from "../enforcement/enforcement.ts";
 import type { CallPort } from "../enforcement/port.ts";
-import { traceIdOf } from "../enforcement/record.ts";
 import { certificateOf } from "./certificate.ts";
 import { type SentStatus, statusObject } from "./denied.ts";
 import { answerBytes, closeUnread, repeatedAuthorization, takeBytes } from "./wire.ts";
@@ -64,6 +65,8 @@ class GrpcCall implements CallPort {
   readonly #call: ServerInterceptingCallInterface;
   #enforced: EnforcedCall | undefined;
   #metadata: Metadata | undefined;
+  /** Names in the metadata, where some were taken off. */
+  #seen: readonly string[] | undefined;
   #release: ((metadata: Metadata) => void) | undefined;
   #permitted = false;
   #takeBytes: (() => Uint8Array | undefined) | undefined;
@@ -132,6 +135,7 @@ class GrpcCall implements CallPort {
   #incoming(metadata: Metadata) {
     const call = this.#call;
     const { path, requestStream, responseStream } = this.#definition;
+    const seen = () => this.#seen;
     return {
       method: path.slice(1),
       requestStream,
@@ -139,9 +143,19 @@ class GrpcCall implements CallPort {
       authorization: repeatedAuthorization(call) ?? texts(metadata.get(AUTHORIZATION_HEADER)),
       grants: texts(metadata.get(GRANT_HEADER)),
       certificate: () => certificateOf(call),
-      peer: peerOf(call.getConnectionInfo()),
-      headersSeen: Object.keys(metadata.getMap()),
-      traceId: traceIdOf(metadata.get(TRACEPARENT_HEADER)),
+      // Looked at where a call is refused, and for nothing otherwise.
+      get peer() {
+        return peerOf(call.getConnectionInfo());
+      },
+      get headersSeen() {
+        return seen() ?? Object.keys(metadata.getMap());
+      },
+      get traceId() {
+        return traceIdOf(metadata.get(TRACEPARENT_HEADER));
+      },
+      get deadlineMs() {
+        return leftOf(call.getDeadline());
+      },
     };
   }
 
@@ -153,7 +167,9 @@ class GrpcCall implements CallPort {
   /** What a handler may see of the metadata. */
   #stripped(): Metadata {
     const metadata = this.#metadata ?? new Metadata();
-    for (const name of oursIn(metadata)) metadata.remove(name);
+    const ours = oursIn(metadata);
+    if (ours.length > 0) this.#seen = Object.keys(metadata.getMap());
+    for (const name of ours) metadata.remove(name);
     return metadata;
   }
 
@@ -175,6 +191,12 @@ class GrpcCall implements CallPort {
       return sent;
     }
   }
+}
+
+/** What is left of a deadline, on the clock that grpc-js made it with. */
+function leftOf(deadline: Date | number): number | undefined {
+  const atMs = Number(deadline);
+  return Number.isFinite(atMs) ? Math.max(0, atMs - systemClock.wallMs()) : undefined;
 }
 
 /** A Unix socket has neither. */

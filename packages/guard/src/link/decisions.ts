@@ -6,7 +6,7 @@ import { type DecisionBatch, DecisionBatchSchema } from "@brevet/protocol/brevet
 import { type DecisionRecord, DecisionRecordSchema } from "@brevet/protocol/brevet/v1/policy";
 import { Reason } from "@brevet/protocol/brevet/v1/reason";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 
 /** A denial as it was sent. */
 export interface DeniedCall {
@@ -23,6 +23,8 @@ export interface DeniedCall {
   /** Serialized google.rpc.Status. */
   readonly status: Uint8Array;
   readonly headersSeen: readonly string[];
+  /** What was left of its deadline; undefined: none. */
+  readonly deadlineMs?: number | undefined;
   /** With `mode: observe` it went on all the same. */
   readonly permitted: boolean;
 }
@@ -107,6 +109,8 @@ export class DecisionLog {
     if (known !== undefined) {
       known.count += 1n;
       known.lastTime = lastTime;
+      if (call.deadlineMs !== undefined && !(known.deadline && durationMs(known.deadline) <= call.deadlineMs))
+        known.deadline = durationFromMs(Math.round(call.deadlineMs));
       return;
     }
     if (key === undefined ? this.#denials.length >= this.#maxDenials : this.#unknown.size >= MAX_ANYBODYS) {
@@ -129,6 +133,7 @@ export class DecisionLog {
       status: call.status,
       headersSeen: [...call.headersSeen],
       count: 1n,
+      ...(call.deadlineMs === undefined ? {} : { deadline: durationFromMs(Math.round(call.deadlineMs)) }),
     });
     if (key === undefined) this.#denials.push(record);
     else this.#unknown.set(key, record);

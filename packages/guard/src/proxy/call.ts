@@ -7,11 +7,10 @@ import {
   type IncomingHttpStatusHeader,
   type ServerHttp2Stream,
 } from "node:http2";
-import { type Clock, type EncodedStatus, GrpcCode, type Timer } from "@brevet/protocol";
+import { type Clock, type EncodedStatus, GrpcCode, type Timer, traceIdOf } from "@brevet/protocol";
 import type { CallPort, EnforcedCall } from "../enforcement/call.ts";
 import type { Enforcement } from "../enforcement/enforcement.ts";
 import { NO_REQUEST } from "../enforcement/port.ts";
-import { traceIdOf } from "../enforcement/record.ts";
 import type { Caller } from "./listener.ts";
 import { MessageReader } from "./reader.ts";
 import { Reply } from "./reply.ts";
@@ -188,6 +187,7 @@ export class ProxiedCall implements CallPort {
         return namesSeen(raw);
       },
       traceId: traceIdOf(head.traceparent),
+      deadlineMs: head.timeoutMs,
     };
   }
 

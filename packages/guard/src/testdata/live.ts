@@ -3,6 +3,7 @@ import { type EncodedStatus, readStatus } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import { TestClock } from "@brevet/testing";
 import { EnforcedCall } from "../enforcement/call.ts";
+import { Endings } from "../enforcement/endings.ts";
 import type { CallPort, IncomingCall } from "../enforcement/port.ts";
 import { type DecisionEvent, Recorder } from "../enforcement/record.ts";
 import { LiveStreams } from "../enforcement/streams.ts";
@@ -29,6 +30,9 @@ const STREAMS = ["test.v1.Ledger/Watch", "test.v1.Ledger/Import", "test.v1.Ledge
 /** See the head of this file. Times of elevations are milliseconds from now. */
 export class LiveWorld {
   readonly clock = new TestClock();
+  /** For what is only told; moves with the other. */
+  readonly bell = new TestClock();
+  readonly endings: Endings;
   readonly known: Known;
   readonly streams: LiveStreams;
   readonly decisions: DecisionLog;
@@ -49,6 +53,14 @@ export class LiveWorld {
     const onDecision = (event: DecisionEvent): void => void this.told.push(event);
     this.recorder = new Recorder({ audience: AUDIENCE, newId, logger, decisions: this.decisions, onDecision });
     this.streams = new LiveStreams({ decider: this.known.decider, clock: this.clock, logger });
+    this.endings = new Endings({
+      clock: this.bell,
+      logger,
+      audience: AUDIENCE,
+      now: () => this.known.decider.now(),
+      knowledge: () => this.known.knowledge,
+      streams: (elevation) => this.streams.under(elevation),
+    });
     this.known.knowledge.watch(this.streams);
   }
 
@@ -87,6 +99,7 @@ export class LiveWorld {
   advance(ms: number): void {
     for (let left = ms; left > 0; left -= 10_000) {
       this.clock.advance(Math.min(left, 10_000));
+      this.bell.advance(Math.min(left, 10_000));
       this.known.heard();
     }
   }
@@ -132,11 +145,11 @@ export class TestCall implements CallPort {
 
   constructor(world: LiveWorld, incoming: IncomingCall, prepare: (call: TestCall) => void) {
     this.#world = world;
-    const { streams, recorder, decisions, known } = world;
+    const { streams, endings, recorder, decisions, known } = world;
     const write = (fields: object, message: string): void => void world.lines.push({ ...fields, message });
     const logger = { info: write, warn: write, error: write };
     const now = () => known.decider.now();
-    this.enforced = new EnforcedCall({ decider: known.decider, recorder, decisions, logger, streams, now }, incoming, this);
+    this.enforced = new EnforcedCall({ decider: known.decider, recorder, decisions, logger, streams, endings, now }, incoming, this);
     prepare(this);
     this.enforced.begin();
   }

@@ -5,7 +5,7 @@ import { Reason } from "@brevet/protocol/brevet/v1/reason";
 import { ErrorInfoSchema } from "@brevet/protocol/google/rpc/error_details";
 import { StatusSchema } from "@brevet/protocol/google/rpc/status";
 import { fromBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import type { ScenePromise } from "./guard-scene.ts";
 import type { Headers, WireAnswer } from "./guard-wire.ts";
@@ -36,6 +36,27 @@ export function recordConformance(promise: ScenePromise): void {
       assert.deepEqual(Buffer.from(told?.status ?? []), sent, "the very status that was sent");
       assert.deepEqual(told?.headersSeen, ["authorization", "traceparent", "x-mine"]);
     }
+  });
+
+  promise("what was left of a refused call's deadline is reported, and the shortest of those that are counted", async (at) => {
+    const method = methodOf("Plain", "Unary");
+    const who = at.person();
+    await at.client.call(method, [...at.as(who), ["grpc-timeout", "2500m"]]);
+    await at.client.call(method, at.as(at.person()));
+    for (const timeout of ["9S", "3S"]) await at.client.call(method, [["grpc-timeout", timeout]]);
+    await at.advance(1000);
+    const of = (principal: string, reason: Reason) =>
+      at.authority.decisions.find(
+        (decision) => decision.principal === principal && decision.reason === reason && decision.method === method,
+      );
+    await at.authority.reported(({ principal }) => principal === "");
+    const deadline = of(who, Reason.ELEVATION_REQUIRED)?.deadline;
+    const leftMs = deadline === undefined ? 0 : durationMs(deadline);
+    assert.ok(leftMs > 1000 && leftMs <= 2500, `${leftMs} ms`);
+    const counted = of("", Reason.IDENTITY_MISSING)?.deadline;
+    const shortestMs = counted === undefined ? Infinity : durationMs(counted);
+    assert.ok(shortestMs > 1000 && shortestMs <= 3000, `${shortestMs} ms`);
+    assert.ok(at.lines.some((line) => line.principal === who && Number(line.deadlineMs) <= 2500));
   });
 
   promise("permitted calls under an elevation are counted, with the status that they ended with", async (at) => {
