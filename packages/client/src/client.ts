@@ -15,6 +15,7 @@ import type { ClientLogger } from "./connection/logger.ts";
 import { type Outage, Outages } from "./connection/outage.ts";
 import { persist } from "./connection/retry.ts";
 import { Grants, type GrantWish } from "./grants/grants.ts";
+import { type Report, Reports } from "./reports/reports.ts";
 import type { WaitResult } from "./watch/outcome.ts";
 import { untilSettled } from "./watch/wait.ts";
 import { Watch } from "./watch/watch.ts";
@@ -25,6 +26,7 @@ export { AuthorityError, IdentityFailure } from "./connection/failure.ts";
 export type { ClientLogger } from "./connection/logger.ts";
 export type { Outage } from "./connection/outage.ts";
 export type { GrantWish } from "./grants/grants.ts";
+export type { Report } from "./reports/reports.ts";
 export { isApproved, isSettled, type WaitResult } from "./watch/outcome.ts";
 
 /** Where the authority is, who asks, and how patient to be. */
@@ -64,6 +66,7 @@ export class AuthoritySession implements Disposable {
   readonly #newId: NewId;
   readonly #patienceMs: number;
   readonly #outages: Outages;
+  readonly #reports: Reports;
   readonly #closing = new AbortController();
 
   constructor(options: AuthorityOptions) {
@@ -76,6 +79,7 @@ export class AuthoritySession implements Disposable {
     this.#outages = new Outages(clock);
     const { api } = this.#connection;
     const outages = this.#outages;
+    this.#reports = new Reports({ ...this.#pace, send: (reports, dropped) => this.#report(reports, dropped) });
     this.#watch = new Watch({ ...this.#pace, logger, outages, open: (request, signal) => api.watch(request, { signal }) });
     this.#grants = new Grants({
       ...this.#pace,
@@ -144,6 +148,14 @@ export class AuthoritySession implements Disposable {
     return this.#outages.listen(listener);
   }
 
+  /**
+   * Tells the authority what a call saw of its refusal, with the next call that is made; `promptly`: by itself a few seconds later, if none
+   * comes. Returns at once, and never fails.
+   */
+  report(report: Report, promptly: boolean): void {
+    this.#reports.add(report, promptly);
+  }
+
   /** Whether the watch is open. */
   get watching(): boolean {
     return this.#watch.open;
@@ -153,6 +165,7 @@ export class AuthoritySession implements Disposable {
   close(): void {
     const reason = new Error("the session with the authority was closed");
     this.#closing.abort(reason);
+    this.#reports.close();
     for (const question of this.#questions.values()) question.end(reason);
     this.#connection.close();
   }
@@ -163,6 +176,18 @@ export class AuthoritySession implements Disposable {
 
   get #waitMeans() {
     return { ...this.#pace, watch: this.#watch, get: (id: string, signal: AbortSignal) => this.get(id, { signal }) };
+  }
+
+  /** Once, without patience: it is of use only, and may be lost. False: this authority takes none. */
+  async #report(reports: Report[], dropped: bigint): Promise<boolean> {
+    try {
+      await this.#connection.api.report({ reports, dropped }, { signal: this.#closing.signal, timeoutMs: CALL_TIMEOUT_MS });
+    } catch (error) {
+      const failure = AuthorityError.from(error);
+      if (!(failure instanceof AuthorityError) || failure.transient) throw failure;
+      return false;
+    }
+    return true;
   }
 
   #follow(key: string, pursue: Pursuit, options: FollowOptions): Promise<WaitResult> {
@@ -185,13 +210,14 @@ export class AuthoritySession implements Disposable {
   async #persist<T>(call: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T> {
     const closing = this.#closing.signal;
     closing.throwIfAborted();
+    this.#reports.flush();
     return persist((each) => this.#outages.observe(call(each), each), this.#pace, this.#patienceMs, signal ?? closing, closing);
   }
 }
 
-/** Two asks with the same bytes are the same question; what led to it is no part of it. A payload counts by its digest. */
+/** Two asks with the same bytes are the same question. A payload counts by its digest. */
 function sameness(message: ElevationServiceRequestRequest): string {
-  const { report: _report, ...question } = message;
+  const { report: _, ...question } = message;
   const bytes = toBinary(
     ElevationServiceRequestRequestSchema,
     create(ElevationServiceRequestRequestSchema, { ...question, payload: new Uint8Array(), requestId: "" }),

@@ -1,12 +1,13 @@
 // What the authority is asked for on behalf of a refused call: the entitlement, the reason, the caller's half of the refusal, and the request itself
 // where an approval covers one exact request. Asks nobody.
 import { createHash } from "node:crypto";
-import { type ReceivedStatus, TRACEPARENT_HEADER } from "@brevet/protocol";
+import type { ReceivedStatus } from "@brevet/protocol";
 import type { Elevation } from "@brevet/protocol/brevet/v1/elevation";
 import type { EntitlementOffer } from "@brevet/protocol/brevet/v1/error";
-import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { Metadata, StatusObject } from "@grpc/grpc-js";
 import type { Ask } from "../client.ts";
+import { reportOf } from "./half.ts";
 import { atOnce } from "./hooks.ts";
 import type { Settings } from "./options.ts";
 import { type ParkedCall, payloadTooLong, reasonMissing } from "./refusal.ts";
@@ -17,6 +18,8 @@ export interface AskedCall extends ParkedCall {
   readonly refused: ReceivedStatus;
   /** Its metadata as it was sent. */
   readonly sent: Metadata;
+  /** From its start to its deadline; undefined: none. */
+  readonly deadlineMs: number | undefined;
   /** Its one message as it goes over the wire; undefined for a call that streams its messages. */
   readonly request: (() => Uint8Array | undefined) | undefined;
 }
@@ -57,7 +60,7 @@ export function askFor(call: AskedCall, settings: Settings): Asking {
     reason,
     breakGlass: entitlement?.breakGlass ?? false,
     ...(durationMs === undefined ? {} : { duration: durationFromMs(durationMs) }),
-    report: { ...reportOf(refused, method, call.sent), callerTime: timestampFromMs(Math.round(clock.wallMs())) },
+    report: reportOf({ ...call, nowMs: clock.wallMs() }),
   };
   return entitlement?.payloadBound === true ? withPayload(call, ask) : { kind: "ask", ask };
 }
@@ -79,17 +82,4 @@ export function coversRequest({ payloadDigest, payloadUseTime }: Elevation, call
 
 function digestOf(payload: Uint8Array): Uint8Array {
   return new Uint8Array(createHash("sha256").update(payload).digest());
-}
-
-/** The caller's half of a refusal, for the authority. */
-function reportOf(refused: ReceivedStatus, method: string, sent: Metadata) {
-  const [trace] = sent.get(TRACEPARENT_HEADER);
-  return {
-    decisionId: refused.metadata.decisionId ?? "",
-    code: refused.code,
-    reason: refused.reason ?? "",
-    method,
-    headersSent: Object.keys(sent.getMap()),
-    traceId: typeof trace === "string" ? (/^[0-9a-f]{2}-([0-9a-f]{32})-/.exec(trace)?.[1] ?? "") : "",
-  };
 }

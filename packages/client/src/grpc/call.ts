@@ -13,18 +13,24 @@ import {
 import { IdentityFailure } from "../connection/failure.ts";
 import type { Credentials } from "./credentials.ts";
 import { readStatusObject } from "./errors.ts";
+import type { RefusedHalf } from "./half.ts";
+import { mayBeOpen } from "./joining.ts";
 import type { Settings } from "./options.ts";
 import { type InnerCall, type MessageContext, Outbox, owned, type Serialise } from "./outbox.ts";
 import type { Parking, Verdict } from "./parking.ts";
 import { noIdentity } from "./refusal.ts";
 import { endedUnderway, isBehind, type Remedy, remedyFor } from "./remedy.ts";
 import { logRefusal, tellWindow } from "./telling.ts";
+import type { Warnings } from "./warnings.ts";
 
 /** What all calls of one elevate() share. */
 export interface CallMeans {
   readonly settings: Settings;
   readonly credentials: Credentials;
   readonly parking: Parking;
+  readonly warnings: Warnings;
+  /** Tells the authority, later. */
+  readonly report: (half: RefusedHalf) => void;
 }
 
 /**
@@ -63,6 +69,8 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   /** What it was issued again for, while the guard may not have heard of it. */
   #unproven: Elevation | undefined;
   #issuedAtMs = 0;
+  /** From the start to the deadline. */
+  #deadlineMs: number | undefined;
   #peer = "unknown";
   #deadline: Timer | undefined;
   #leave: AbortController | undefined;
@@ -77,6 +85,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   start(metadata: Metadata, listener: Partial<InterceptingListener> = {}): void {
     this.#listener = listener;
     this.#given = metadata;
+    this.#deadlineMs = this.#remainingMs(this.#means.settings.clock);
     this.#pin();
     let ready: Metadata | Promise<Metadata>;
     try {
@@ -148,16 +157,28 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
   onReceiveStatus(status: StatusObject): void {
     if (this.#phase !== "issued") return;
     const refused = status.code === Status.OK ? undefined : readStatusObject(status);
+    const { settings, warnings } = this.#means;
     if (refused?.reason === undefined) {
-      tellWindow(this.#means.settings, this.#method, status);
+      if (warnings.heard) {
+        const secondsLeft = tellWindow(settings, this.#method, status);
+        if (secondsLeft !== undefined) warnings.ends(this.#method, secondsLeft * 1000);
+      }
       return this.#deliver(status);
     }
-    const { settings } = this.#means;
     const { audience } = settings;
-    logRefusal(settings, this.#method, this.#sent, refused);
+    const half = this.#half(refused);
+    logRefusal(settings, half);
     const remedy = this.#mayPark(refused) ? remedyFor(refused, { method: this.#method, audience }) : undefined;
+    // What is asked for now carries it along.
+    if (settings.report && !(remedy === "approval" && !mayBeOpen(half))) this.#means.report(half);
     if (remedy === undefined) this.#deliver(status);
     else this.#park(status, refused, remedy);
+  }
+
+  #half(refused: ReceivedStatus): RefusedHalf {
+    const { audience, clock } = this.#means.settings;
+    const sent = this.#sent ?? new Metadata();
+    return { method: this.#method, audience, refused, sent, deadlineMs: this.#deadlineMs, nowMs: clock.wallMs() };
   }
 
   /** The service has it: nothing is issued again, and nothing is kept for that. */
@@ -215,6 +236,7 @@ export class ElevatedCall implements InnerCall, InterceptingListener {
       remedy,
       given: this.#given ?? new Metadata(),
       sent: this.#sent ?? new Metadata(),
+      deadlineMs: this.#deadlineMs,
       request: this.#outbox === undefined ? () => this.#exactRequest() : undefined,
     };
     this.#sent = undefined;

@@ -1,13 +1,15 @@
 // elevate(): the client interceptor for @grpc/grpc-js. Owns which programs' clients share a session with the authority.
 // Decides nothing: guards do; it asks for what a refusal offers, and waits.
-import { methodOfPath } from "@brevet/protocol";
+import { catalogue, methodOfPath } from "@brevet/protocol";
 import type { InterceptingCall, Interceptor, NextCall } from "@grpc/grpc-js";
 import { type AuthoritySession, connectAuthority } from "../client.ts";
 import type { IdentitySource } from "../connection/connection.ts";
 import { type CallMeans, ElevatedCall } from "./call.ts";
 import { Credentials } from "./credentials.ts";
+import { reportOf } from "./half.ts";
 import { checkOptions, type ElevateOptions, type Settings } from "./options.ts";
 import { Parking } from "./parking.ts";
+import { Warnings } from "./warnings.ts";
 
 export { readError } from "./errors.ts";
 export type { ElevateOptions, ReasonContext } from "./options.ts";
@@ -36,7 +38,17 @@ export function elevate(options: ElevateOptions): Interceptor {
   const settings = checkOptions(options);
   const session = sharedSession(settings);
   const credentials = new Credentials(settings, session);
-  const means: CallMeans = { settings, credentials, parking: new Parking(settings, session, credentials) };
+  const { clock, warnBeforeMs: beforeMs, onProgress, logger } = settings;
+  const warnings = new Warnings({ clock, beforeMs, onProgress, logger });
+  const means: CallMeans = {
+    settings,
+    credentials,
+    parking: new Parking(settings, session, credentials, warnings),
+    warnings,
+    // While something is away, a thousand callers are not to come on top of it.
+    report: (half) =>
+      session.report(reportOf(half), half.refused.reason === undefined || catalogue[half.refused.reason].retry !== "backoff"),
+  };
   return (call, nextCall) => {
     const { path } = call.method_definition;
     const elevated: ReturnType<NextCall> = new ElevatedCall(means, methodOfPath(path) ?? path, call, nextCall);

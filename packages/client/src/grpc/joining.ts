@@ -7,7 +7,7 @@ import { type AskedCall, coversRequest } from "./ask.ts";
 const OPEN: ReadonlySet<ElevationState> = new Set([ElevationState.PENDING, ElevationState.SCHEDULED, ElevationState.ACTIVE]);
 
 /** Whether a refusal speaks of one. */
-export function mayBeOpen({ refused }: AskedCall): boolean {
+export function mayBeOpen({ refused }: Pick<AskedCall, "refused">): boolean {
   const { elevation, present } = refused.metadata;
   const says = refused.reason === "ELEVATION_PENDING" || refused.reason === "ELEVATION_SCHEDULED" || present !== undefined;
   return elevation !== undefined && says;

@@ -44,6 +44,13 @@ export interface ElevateOptions {
   readonly buffer?: Partial<BufferLimit>;
   /** Hears of the steps of calls that need an elevation. */
   readonly onProgress?: (event: ProgressEvent) => void;
+  /**
+   * How long before a window ends `onProgress` and the logger hear of it, "1m" or milliseconds; "1m" unless told, and never more than a fifth
+   * of what is left when the window is first heard of.
+   */
+  readonly warnBefore?: string | number;
+  /** Tell the authority what this side saw of refusals (names of headers, codes, clock; never values), for those who explain them. True unless told. */
+  readonly report?: boolean;
   /** Towards the authority. */
   readonly tls?: TlsOptions;
   /** "grant": once elevated, show a grant on each call also where the identity is enough. "identity" unless told. */
@@ -68,6 +75,8 @@ export interface Settings extends Pick<ElevateOptions, "audience" | "identity" |
   readonly reason: (context: ReasonContext) => string;
   readonly alwaysGrant: boolean;
   readonly buffer: BufferLimit;
+  readonly warnBeforeMs: number;
+  readonly report: boolean;
   readonly clock: Clock;
 }
 
@@ -90,6 +99,8 @@ export function checkOptions(options: ElevateOptions): Settings {
     reason: typeof reason === "string" ? () => reason : reason,
     alwaysGrant: options.present === "grant",
     buffer: bufferOption(options.buffer),
+    warnBeforeMs: durationOption("warnBefore", options.warnBefore ?? "1m"),
+    report: options.report ?? true,
     clock: options.clock ?? systemClock,
   };
 }

@@ -243,7 +243,8 @@ test("each refusal is logged once, with its decision id and the trace that it be
   await call(scene.client(), "Refund", "1", {}, metadata).answer;
   const [line, ...others] = scene.lines;
   assert.deepEqual(others, []);
-  assert.deepEqual([line?.fields.decisionId, line?.fields.reason, line?.fields.traceparent], ["dec_1", "NOT_ELIGIBLE", traceparent]);
+  assert.deepEqual([line?.fields.decisionId, line?.fields.reason, line?.fields.traceId], ["dec_1", "NOT_ELIGIBLE", "ab".repeat(16)]);
+  assert.deepEqual(line?.fields.headersSent, ["authorization", "traceparent"]);
   assert.ok(!JSON.stringify(scene.lines).includes("Bearer"));
 });
 

@@ -19,6 +19,7 @@ import type { Settings } from "./options.ts";
 import { approved, asked, type ProgressEvent, reachable, running, unreachable, waiting } from "./progress.ts";
 import { authorityFailed, authoritySilent, noIdentity, notElevated, type ParkedCall, waitTimedOut } from "./refusal.ts";
 import type { Remedy } from "./remedy.ts";
+import { type Warnings, windowLeftMs } from "./warnings.ts";
 
 /** A call that was refused and may be helped. */
 export interface RefusedCall extends AskedCall {
@@ -58,16 +59,24 @@ export class Parking {
   readonly #settings: Settings;
   readonly #session: AuthoritySession;
   readonly #credentials: Credentials;
+  readonly #warnings: Warnings;
   readonly #random: () => number;
   /** Calls that wait, told when the authority cannot be reached. */
   readonly #waiting = new Set<Parked>();
   #unsubscribe: () => void = () => {};
 
   /** `random` is in [0, 1), for jitter. */
-  constructor(settings: Settings, session: AuthoritySession, credentials: Credentials, random: () => number = Math.random) {
+  constructor(
+    settings: Settings,
+    session: AuthoritySession,
+    credentials: Credentials,
+    warnings: Warnings,
+    random: () => number = Math.random,
+  ) {
     this.#settings = settings;
     this.#session = session;
     this.#credentials = credentials;
+    this.#warnings = warnings;
     this.#random = random;
   }
 
@@ -256,6 +265,7 @@ export class Parking {
       if (elevation.state === ElevationState.SCHEDULED)
         elevation = await this.#patiently(parked, signal, () => this.#session.start(found.id, { signal }));
       this.#say(approved(parked.method, elevation));
+      this.#warnings.ends(parked.method, windowLeftMs(elevation, this.#settings.clock.wallMs()));
       // A stream may have sent more than is kept before a guard that has not heard of the approval refuses it: it is not left to chance.
       const streams = parked.request === undefined;
       const wantsGrant = this.#settings.alwaysGrant || streams || demandsGrant(elevation);

@@ -45,7 +45,11 @@ export type ProgressEvent =
   /** It answers again. */
   | { readonly kind: "reachable"; readonly method: string; readonly authority: string }
   /** A permitted call told when its window ends: `secondsLeft` after the answer. */
-  | { readonly kind: "window"; readonly method: string; readonly secondsLeft: number };
+  | { readonly kind: "window"; readonly method: string; readonly secondsLeft: number }
+  /** The window that calls of the method run in is about to end: told once, `warnBefore` its end. Ask again, extend it, or come to an end. */
+  | { readonly kind: "ending"; readonly method: string; readonly secondsLeft: number; readonly windowEnd: string }
+  /** These credentials were sent and did not reach the guard: something between takes them off. */
+  | { readonly kind: "lost"; readonly method: string; readonly headers: readonly string[] };
 
 /** The event for an elevation that is asked for, as the authority first answered. */
 export function asked(method: string, elevation: Elevation, decisionId: string | undefined): ProgressEvent {
@@ -131,6 +135,10 @@ export function describeProgress(event: ProgressEvent): string {
       return `the authority ${event.authority} has not answered since ${event.since} (${event.problem}); ${event.method} waits on`;
     case "reachable":
       return `the authority ${event.authority} answers again`;
+    case "ending":
+      return `the window for ${event.method} is about to end: ${event.secondsLeft}s are left, until ${event.windowEnd}`;
+    case "lost":
+      return `${event.headers.join(" and ")} did not reach the guard of ${event.method}: something between takes it off`;
     default:
       return `the window ends in ${event.secondsLeft}s`;
   }

@@ -12,6 +12,7 @@ import { checkOptions } from "./options.ts";
 import type { BufferLimit } from "./outbox.ts";
 import { Parking } from "./parking.ts";
 import { statusOf } from "./refusal.ts";
+import { Warnings } from "./warnings.ts";
 
 const STREAMED = ["Import", "Chat"] as const;
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n));
@@ -400,7 +401,8 @@ test("a call that was cancelled while it was parked leaves nothing behind", asyn
   const settings = checkOptions(desk.options());
   using session = connectAuthority({ authority: settings.authority, identity: settings.identity });
   const credentials = new Credentials(settings, session);
-  const means = { settings, credentials, parking: new Parking(settings, session, credentials) };
+  const warnings = new Warnings({ clock: settings.clock, beforeMs: 0, onProgress: undefined, logger: undefined });
+  const means = { settings, credentials, parking: new Parking(settings, session, credentials, warnings), warnings, report: () => {} };
   const client = desk.plainClient([
     (options, nextCall) => {
       const made: ReturnType<NextCall> = new ElevatedCall(means, options.method_definition.path.slice(1), options, nextCall);
