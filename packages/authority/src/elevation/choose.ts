@@ -25,9 +25,9 @@ export function chooseEntitlement(
       return refuse("METHOD_FORBIDDEN", `nobody may call ${method} in ${audience}: ${why}`, { metadata });
     }
     case "open":
-      return invalid("method", `${method} needs no elevation in ${audience}: anyone may call it`);
+      return invalid("method", `${method} needs no elevation in ${audience}: anyone may call it. Call it without asking`);
     case "authenticated":
-      return invalid("method", `${method} needs no elevation in ${audience}: anyone with an identity may call it`);
+      return invalid("method", `${method} needs no elevation in ${audience}: anyone with an identity may call it. Call it without asking`);
     case "elevated":
       break;
   }

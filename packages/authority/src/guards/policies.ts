@@ -166,7 +166,9 @@ function load({ file, text, descriptors }: PolicyFile, authorityAudience: string
 
 function accepted(file: PolicyFile, authorityAudience: string, logger: Logger): CompiledPolicy {
   const { policy, findings } = load(file, authorityAudience);
-  if (policy === undefined) throw new Error(`the policy cannot be used:\n${shown(findings).join("\n")}`);
+  if (policy === undefined) {
+    throw new Error(`POLICY_INVALID: ${file.file} does not pass its check; nothing was changed.\n${shown(findings).join("\n")}`);
+  }
   for (const line of shown(findings)) logger.warn({ file: file.file }, line);
   return policy;
 }

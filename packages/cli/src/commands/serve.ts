@@ -113,6 +113,13 @@ function startError(error: unknown, options: ServeOptions): Error {
       hints: ["Another authority runs on it: stop that one, or give this one a directory of its own with --data DIR."],
     });
   }
+  if (message.startsWith("POLICY_INVALID: ")) {
+    const [file = "FILE"] = options.policy ?? [];
+    return new CommandError(exitStatus.no, message, {
+      reason: "POLICY_INVALID",
+      hints: [`Correct it, and run: brevet policy check ${file}`],
+    });
+  }
   return error instanceof Error ? new CommandError(exitStatus.no, message) : new CommandError(exitStatus.no, String(error));
 }
 
