@@ -75,7 +75,7 @@ async function prepared(rules: number, elevations: number, shown: "identity" | "
   const publicJwk: unknown = typeof grantKey.publicJwk === "string" ? JSON.parse(grantKey.publicJwk) : grantKey.publicJwk;
   knowledge.setKeys({
     grants: keysOfJwks(JSON.stringify({ keys: [publicJwk] })),
-    issuers: new Map([[ISSUER, { issuer: ISSUER, keys: createLocalJWKSet({ keys: [jwk] }), development: false }]]),
+    issuers: new Map([[ISSUER, { issuer: ISSUER, keys: createLocalJWKSet({ keys: [jwk] }), development: false, fetchedMs: 0 }]]),
   });
   for (let i = 0; i < elevations; i += 1) knowledge.setElevation(elevation(i));
   knowledge.heard(NOW, { epoch: "epo_bench", revision: 10n });

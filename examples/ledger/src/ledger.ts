@@ -40,11 +40,17 @@ export interface LedgerServer {
 const PAGE = 200;
 
 /** The ledger on a book, behind the given interceptors. The book stays the caller's to close. */
-export function createLedgerServer(options: { readonly book: Book; readonly interceptors?: ServerInterceptor[] }): LedgerServer {
+export function createLedgerServer(options: {
+  readonly book: Book;
+  readonly interceptors?: ServerInterceptor[];
+  /** Has the guard answer `brevet doctor` on this server. */
+  readonly addProbe?: (server: Server) => void;
+}): LedgerServer {
   const stop = new AbortController();
   const health = new HealthImplementation({ "": "NOT_SERVING", [Ledger.typeName]: "NOT_SERVING" });
   const server = new Server({ interceptors: options.interceptors ?? [], "grpc.max_concurrent_streams": 1000 });
   server.addService(serviceDefinition(Ledger), handlers(options.book, stop.signal));
+  options.addProbe?.(server);
   health.addToServer(server);
   addReflection(server, Ledger);
   const setHealth = (now: "SERVING" | "NOT_SERVING") => {

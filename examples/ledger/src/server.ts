@@ -73,7 +73,8 @@ async function main(): Promise<void> {
     ? undefined
     : guard({ authority, audience, identity: identity(), ...(state !== undefined && { state }) });
   const book = new Book(flags.data);
-  const ledger = createLedgerServer({ book, interceptors: payments === undefined ? [] : [payments.interceptor] });
+  const guarded = payments && { interceptors: [payments.interceptor], addProbe: payments.addProbe };
+  const ledger = createLedgerServer({ book, ...guarded });
 
   if (flags.seed !== undefined && book.size === 0) {
     const seeded = book.charge(readCharges(readFileSync(flags.seed, "utf8")));

@@ -14,6 +14,7 @@ import { ReadableElevations } from "./elevation/readable.ts";
 import { ElevationTimer } from "./elevation/timer.ts";
 import { Enforcements } from "./guards/enforcement.ts";
 import { PolicyBook, type PolicyFile } from "./guards/policies.ts";
+import { Probe } from "./guards/probe.ts";
 import { GuardRegistry } from "./guards/registry.ts";
 import { GuardLink } from "./guards/sync.ts";
 import { adminHandler } from "./http/admin.ts";
@@ -164,7 +165,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     routes: routes({
       elevation: { elevations, readable, watches, waiting, enforcements, decisions },
       policy: { view: store, policies, decisions, authorityAudience: audience },
-      guard: { link, clock },
+      guard: { link, probe: new Probe({ clock, policies, grants, identities }) },
       log: { log, readable: new ReadableLog({ log, policies, clock, drain }) },
       gate: authenticationGate({ identities, drain, logger }),
       drain,

@@ -4,6 +4,7 @@ import { auditCommand } from "./commands/audit.ts";
 import type { CommandContext } from "./commands/context.ts";
 import { decisionCommands } from "./commands/decide.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { explainCommand } from "./commands/explain.ts";
 import { grantCommand } from "./commands/grant.ts";
 import { guardCommand } from "./commands/guard.ts";
@@ -66,6 +67,7 @@ export function allCommands(context: CommandContext): Command[] {
     grantCommand(context),
     tokenCommand(context),
     explainCommand(context),
+    doctorCommand(context),
     policyCommand(context),
     guardsCommand(context),
     auditCommand(context),

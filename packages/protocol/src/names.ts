@@ -44,3 +44,6 @@ export const DEFAULT_PORT = 7400;
 export const DEFAULT_ADMIN_PORT = 7401;
 /** Audience of identity tokens for the authority itself, unless configured. */
 export const DEFAULT_AUTHORITY_AUDIENCE = "brevet";
+
+/** What a guard answers itself, for `brevet doctor`. */
+export const PROBE_METHOD = "brevet.v1.GuardService/Probe";

@@ -1,7 +1,7 @@
 // The decision, in its fixed order: open, identity, the method's rule, staleness, the elevations known and shown, the condition.
 // Owns no rule of its own: the evaluator has them. Goes to the authority for two things only: to start a window, and to use up an approval.
 import { type CallFacts, needsRequest, type Permitted, type PrincipalFacts, readsRequest } from "@brevet/policy";
-import type { ReasonName, TimeEstimate } from "@brevet/protocol";
+import { PROBE_METHOD, type ReasonName, type TimeEstimate } from "@brevet/protocol";
 import { type Elevation, ElevationState } from "@brevet/protocol/brevet/v1/elevation";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { type GuardDecision, type GuardedCall, type GuardPermit, type GuardRefusal, refuse } from "./call.ts";
@@ -82,7 +82,7 @@ export class Decider {
     if (knowledge?.policyProblem !== undefined) return withoutPolicy(knowledge);
     if (knowledge === undefined || policy === undefined || now === undefined)
       return { ...withoutPolicy(undefined), retryDelayMs: RETRY_MS };
-    if (policy.compiled.method(call.method).access === "open") return OPEN;
+    if (call.method !== PROBE_METHOD && policy.compiled.method(call.method).access === "open") return OPEN;
     const identified = this.#identities.identify(knowledge, policy, call, now.authorityMs);
     if (!(identified instanceof Promise)) return this.#identified(knowledge, policy, call, identified, now);
     const { keys } = knowledge;
@@ -157,6 +157,8 @@ export class Decider {
     }
     const { principal } = identified;
     const { method } = call;
+    // An identity is all that it takes, whatever the policy says.
+    if (method === PROBE_METHOD) return { kind: "permit", principal };
     const { authorityMs: nowMs, errorMs } = now;
     const { compiled } = policy;
     if (compiled.method(method).access !== "elevated") {

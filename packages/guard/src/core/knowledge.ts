@@ -18,6 +18,8 @@ export interface KnownIssuer {
   readonly issuer: string;
   /** Undefined while the issuer's keys could not be had. */
   readonly keys: ReturnType<typeof createLocalJWKSet> | undefined;
+  /** When the authority fetched them, milliseconds since 1970; 0: not told. */
+  readonly fetchedMs: number;
   /** The authority's development issuer: its tokens name principal and groups directly. */
   readonly development: boolean;
 }

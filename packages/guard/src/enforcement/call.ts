@@ -1,7 +1,8 @@
 // One guarded call, whatever carries it: held until it is decided, then let through or refused, and watched while it lives.
 // Owns the order of things; a form (grpc/, proxy/) moves the messages. Never throws: what goes wrong in here refuses the call with GUARD_FAULT.
-import type { EncodedStatus } from "@brevet/protocol";
+import { type EncodedStatus, PROBE_METHOD } from "@brevet/protocol";
 import { type GuardDecision, type GuardedCall, type GuardPermit, type GuardRefusal, refuse } from "../core/call.ts";
+import { probeAnswer } from "../probe/probe.ts";
 import { Lane } from "./lane.ts";
 import { type CallMeans, type CallPort, HEALTH_CHECK, type IncomingCall, LAST_RESORT, NO_REQUEST, NOT_SERVING } from "./port.ts";
 import type { LiveStream } from "./stream.ts";
@@ -333,6 +334,7 @@ export class EnforcedCall {
   #let(permit: GuardPermit, late = false): void {
     const { decider, streams } = this.#means;
     const { requestStream, responseStream } = this.#call;
+    if (this.#call.method === PROBE_METHOD) return this.#answerProbe(permit);
     if (permit.observed !== undefined) {
       if (!decider.observes) return this.#refuse(permit.observed);
       this.#record(permit.observed, true);
@@ -360,6 +362,16 @@ export class EnforcedCall {
     deliver?.();
     this.#port.permit();
     this.#requests?.release();
+  }
+
+  /** Nothing is behind a probe that could be called: where the policy only observes, an identity is wanted all the same. */
+  #answerProbe({ principal, observed }: GuardPermit): void {
+    if (observed !== undefined) return this.#refuse(observed);
+    const { headersSeen } = this.#call;
+    const answered = this.#port.answer(probeAnswer(this.#means.probed(), { principal, headersSeen }));
+    if (!answered)
+      return this.#refuse(refuse("POLICY_MISCONFIGURED", { problem: "the guard does not stand first in `interceptors`" }, principal));
+    this.#phase = "over";
   }
 
   #refuse(refusal: GuardRefusal): void {

@@ -10,6 +10,7 @@ import type { GuardTls, IdentitySource } from "../link/connection.ts";
 import { DecisionLog } from "../link/decisions.ts";
 import { Link } from "../link/link.ts";
 import { type GuardLogger, jsonLogger, steadyLogger } from "../log/logger.ts";
+import type { Probed } from "../probe/probe.ts";
 import { EnforcedCall } from "./call.ts";
 import { Endings } from "./endings.ts";
 import { type CallMeans, type CallPort, type IncomingCall, LAST_RESORT } from "./port.ts";
@@ -119,7 +120,16 @@ export class Enforcement {
       knowledge: () => this.#decider.knowledge,
       streams: (elevation) => this.#streams.under(elevation),
     });
-    this.#means = { decider: this.#decider, recorder, decisions, logger, streams: this.#streams, endings: this.#endings, now };
+    this.#means = {
+      decider: this.#decider,
+      recorder,
+      decisions,
+      logger,
+      streams: this.#streams,
+      endings: this.#endings,
+      now,
+      probed: () => this.#probed(form, clock.wallMs()),
+    };
     // Whoever never asks for readiness is not to be told of its failure by the process.
     this.#ready.promise.catch(() => {});
     this.#link.start();
@@ -176,6 +186,12 @@ export class Enforcement {
       silentMs: knowledge === undefined || now === undefined ? Infinity : Math.max(0, now.authorityMs - knowledge.heardMs),
       clockErrorMs: now?.errorMs ?? Infinity,
     };
+  }
+
+  #probed(form: string, wallMs: number): Probed {
+    const { instance } = this.#link;
+    const { knowledge } = this.#decider;
+    return { audience: this.#audience, form, instance, software: SOFTWARE, knowledge, now: this.#link.now(), wallMs };
   }
 
   async close(): Promise<void> {

@@ -213,7 +213,7 @@ test("health is not said to be good before there is a policy, where the form can
       traceId: "",
     };
     const call = new EnforcedCall(
-      { decider, recorder, decisions, logger, streams, endings: { used() {} }, now: () => undefined },
+      { decider, recorder, decisions, logger, streams, endings: { used() {} }, now: () => undefined, probed: () => assert.fail() },
       { method, ...incoming },
       port,
     );

@@ -5,6 +5,7 @@ import type { GuardedCall } from "../core/call.ts";
 import type { Decider } from "../core/decide.ts";
 import type { DecisionLog } from "../link/decisions.ts";
 import type { GuardLogger } from "../log/logger.ts";
+import type { Probed } from "../probe/probe.ts";
 import type { Endings } from "./endings.ts";
 import type { Recorder } from "./record.ts";
 import type { LiveStreams } from "./streams.ts";
@@ -49,6 +50,8 @@ export interface CallMeans {
   readonly streams: LiveStreams;
   readonly endings: Pick<Endings, "used">;
   readonly now: () => TimeEstimate | undefined;
+  /** The guard as a probe shows it. */
+  readonly probed: () => Probed;
 }
 
 /** Said where not even a refusal can be made. */

@@ -5,7 +5,7 @@ guardConformance({
   name: "interceptor",
   async start({ services, guard: options }) {
     const guarding = guard(options);
-    const server = await serve(services, [guarding.interceptor]);
+    const server = await serve(services, [guarding.interceptor], {}, (server) => guarding.addProbe(server));
     return {
       address: server.address,
       ready: (signal) => guarding.ready(signal),

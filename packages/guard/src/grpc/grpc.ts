@@ -1,8 +1,15 @@
 // The guard for @grpc/grpc-js: an interceptor that stands first in front of a server's handlers.
 // Owns nothing but the form; what it enforces is in enforcement/, the rules in core/, the authority behind link/.
-import { status as code, ServerInterceptingCall, type ServerInterceptingCallInterface, type ServerInterceptor } from "@grpc/grpc-js";
+import {
+  status as code,
+  type Server,
+  ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+} from "@grpc/grpc-js";
 import { Enforcement, type GuardOptions, type GuardState } from "../enforcement/enforcement.ts";
 import { guardedCall } from "./call.ts";
+import { probeDefinition, probeImplementation } from "./probe.ts";
 import { watchAuthorization } from "./wire.ts";
 
 export type { GuardOptions, GuardState } from "../enforcement/enforcement.ts";
@@ -15,6 +22,8 @@ export { fromFile } from "./source.ts";
 export interface Guard extends AsyncDisposable {
   /** To stand first in the server's `interceptors`. */
   readonly interceptor: ServerInterceptor;
+  /** Has a server answer `brevet doctor`, which asks what arrives here: names of metadata, clock, policy, keys. Wants an identity, no elevation. */
+  addProbe(server: Pick<Server, "addService">): void;
   /** Resolves once there is a policy to decide by; until then calls get UNAVAILABLE. Rejects when aborted or closed first. */
   ready(signal?: AbortSignal): Promise<void>;
   status(): GuardState;
@@ -29,6 +38,7 @@ export function guard(options: GuardOptions): Guard {
   const close = () => enforcement.close();
   return {
     interceptor: interceptorOf(enforcement),
+    addProbe: (server) => server.addService(probeDefinition, probeImplementation),
     ready: (signal) => enforcement.ready(signal),
     status: () => enforcement.status(),
     close,

@@ -213,9 +213,9 @@ export class Intake {
     const text = JSON.stringify([set.grantJwks, set.issuers.map(({ issuer, jwks, development }) => [issuer, jwks, development])]);
     const news = this.#keys === undefined || text !== this.#keysText;
     if (this.#keys === undefined || news) {
-      const issuers = set.issuers.map(({ issuer, jwks, development }): [string, KnownIssuer] => [
+      const issuers = set.issuers.map(({ issuer, jwks, development, fetchTime }): [string, KnownIssuer] => [
         issuer,
-        { issuer, development, keys: this.#jwks(issuer, jwks) },
+        { issuer, development, keys: this.#jwks(issuer, jwks), fetchedMs: fetchTime === undefined ? 0 : timestampMs(fetchTime) },
       ]);
       this.#keys = { grants: this.#grantKeys(set.grantJwks), issuers: new Map(issuers) };
       this.#keysText = text;

@@ -147,6 +147,11 @@ export class Link {
     this.#ticking = clock.after(FLUSH_EVERY_MS, tick);
   }
 
+  /** Random, one for each process. */
+  get instance(): string {
+    return this.#instance;
+  }
+
   get status(): LinkStatus {
     const problem = this.#problem ?? this.#keeper?.problem;
     return {

@@ -75,7 +75,7 @@ export class Known {
     const keys = jwks === "" ? undefined : createLocalJWKSet(JSON.parse(jwks) as JSONWebKeySet);
     this.knowledge.setKeys({
       grants: keysOfJwks(jwksOf(grants)),
-      issuers: new Map([[ISSUER, { issuer: ISSUER, development: true, keys }]]),
+      issuers: new Map([[ISSUER, { issuer: ISSUER, development: true, fetchedMs: 0, keys }]]),
     });
   }
 

@@ -149,7 +149,20 @@ export class TestCall implements CallPort {
     const write = (fields: object, message: string): void => void world.lines.push({ ...fields, message });
     const logger = { info: write, warn: write, error: write };
     const now = () => known.decider.now();
-    this.enforced = new EnforcedCall({ decider: known.decider, recorder, decisions, logger, streams, endings, now }, incoming, this);
+    const probed = () => ({
+      audience: AUDIENCE,
+      form: "test",
+      instance: "gud_1",
+      software: "",
+      knowledge: known.knowledge,
+      now: now(),
+      wallMs: 0,
+    });
+    this.enforced = new EnforcedCall(
+      { decider: known.decider, recorder, decisions, logger, streams, endings, now, probed },
+      incoming,
+      this,
+    );
     prepare(this);
     this.enforced.begin();
   }

@@ -219,8 +219,10 @@ export async function serve(
   services: readonly ServedService[],
   interceptors: readonly ServerInterceptor[] = [],
   options: ServerOptions = {},
+  prepare: (server: Server) => void = () => {},
 ): Promise<ServedServer> {
   const server = new Server({ ...options, interceptors: [...interceptors] });
+  prepare(server);
   for (const { definition, handlers } of services) server.addService(definition, handlers);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => (error ? reject(error) : resolve(bound)));

@@ -4,6 +4,7 @@ import { after, describe, test } from "node:test";
 import { faultConformance, limitConformance } from "./guard-faults.ts";
 import { lifecycleConformance } from "./guard-lifecycle.ts";
 import { passingConformance } from "./guard-passing.ts";
+import { probeConformance } from "./guard-probe.ts";
 import { recordConformance } from "./guard-record.ts";
 import { type GuardForm, type GuardScene, guardScene, type SceneOptions, type ScenePromise } from "./guard-scene.ts";
 import { narrowedStreams, streamConformance } from "./guard-streams.ts";
@@ -40,6 +41,7 @@ export function guardConformance(form: GuardForm): void {
     void describe("without the authority", () => awayConformance(alone, form));
     void describe("with a real authority", () => lifecycleConformance(alone, form));
     void describe("faults", () => faultConformance(alone, form));
+    void describe("what a probe is told", () => probeConformance(sharing(form)));
     void describe("limits", () => limitConformance(sharing(form)));
   });
 }
