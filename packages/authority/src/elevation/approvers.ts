@@ -66,7 +66,7 @@ export function mayNotDecide(
   if (own || forOwn) {
     const asked = state.requester?.id === actor.id;
     const how = asked ? "asked for it" : own ? "started the run that asked for it" : `runs for ${person}, who asked for it`;
-    return refuse("SELF_APPROVAL", `${no}: ${name} ${how}`, { metadata }).denial;
+    return refuse("SELF_APPROVAL", `${no}: ${name} ${how}; another approver has to`, { metadata }).denial;
   }
   if (kind !== "user") {
     const whose = person === undefined ? "" : ` that runs for ${person}`;
@@ -112,7 +112,8 @@ export function reach(
   exclude: ReadonlySet<string>,
 ): Reach {
   const { stages, id } = entitlement;
-  if (stages.length === 0) return { ok: false, reason: "NO_APPROVER", message: `the policy names nobody who may approve ${id}` };
+  const remedy = `an admin of ${policy.audience} has to add approvers, waiting does not help`;
+  if (stages.length === 0) return { ok: false, reason: "NO_APPROVER", message: `the policy names nobody who may approve ${id}; ${remedy}` };
   const slots: ReadonlySet<string>[] = [];
   for (const [index, stage] of stages.entries()) {
     const selectors = asked[index] ?? stage.approvers;
@@ -123,12 +124,12 @@ export function reach(
       return {
         ok: false,
         reason: "NO_APPROVER",
-        message: `nobody${left} may approve stage ${index + 1} of ${id} (approvers: ${who || "none"})`,
+        message: `nobody${left} may approve stage ${index + 1} of ${id} (approvers: ${who || "none"}); ${remedy}`,
       };
     }
     if (complete) for (let seat = 0; seat < stage.quorum; seat += 1) slots.push(people);
     if (complete && people.size < stage.quorum) {
-      const message = `stage ${index + 1} of ${id} needs ${stage.quorum} approvals and only ${people.size} may give one (approvers: ${who})`;
+      const message = `stage ${index + 1} of ${id} needs ${stage.quorum} approvals and only ${people.size} may give one (approvers: ${who}); ${remedy}`;
       return { ok: false, reason: "QUORUM_UNREACHABLE", message };
     }
   }
@@ -136,7 +137,7 @@ export function reach(
   return {
     ok: false,
     reason: "QUORUM_UNREACHABLE",
-    message: `the stages of ${id} need ${slots.length} different people, and fewer may approve`,
+    message: `the stages of ${id} need ${slots.length} different people, and fewer may approve; ${remedy}`,
   };
 }
 

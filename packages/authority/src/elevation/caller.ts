@@ -21,5 +21,7 @@ export async function readerOf(view: Pick<View, "principalByName">, facts: Princ
 /** An elevation that does not exist, or not for this caller: both look alike. */
 export function notFound(id: string): { readonly ok: false; readonly denial: Refusal } {
   const shown = id.slice(0, 64);
-  return refuse("NOT_FOUND", `there is no elevation ${shown} that you may see`, { metadata: { elevation: shown } });
+  return refuse("NOT_FOUND", `there is no elevation ${shown} that you may see; check the id, and which authority you ask as whom`, {
+    metadata: { elevation: shown },
+  });
 }

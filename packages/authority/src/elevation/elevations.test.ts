@@ -148,7 +148,10 @@ test(
     for (const answer of answers) {
       assert.ok(!answer.ok);
       assert.equal(answer.denial.reason, "NOT_FOUND");
-      assert.equal(answer.denial.message.replaceAll(/elv_\w+/g, "elv"), "there is no elevation elv that you may see");
+      assert.equal(
+        answer.denial.message.replaceAll(/elv_\w+/g, "elv"),
+        "there is no elevation elv that you may see; check the id, and which authority you ask as whom",
+      );
     }
     const list = granted(await authority.readable.list(stranger, create(ElevationServiceListRequestSchema)));
     assert.deepEqual(list.elevations, []);

@@ -157,7 +157,7 @@ function checkTerms(
       fieldViolations: [{ field: "duration", description: `at most ${max}` }],
     });
   }
-  const reason = checkReason(message.reason, entitlement);
+  const reason = checkReason(message, entitlement);
   if (!reason.ok) return reason;
   const run = runName(message.run);
   if (!run.ok) return run;
@@ -176,11 +176,14 @@ function checkTerms(
   return { ok: true, value };
 }
 
-function checkReason(reason: string, entitlement: Entitlement): Checked<string> {
+function checkReason(
+  { reason, method }: Pick<ElevationServiceRequestRequest, "reason" | "method">,
+  entitlement: Entitlement,
+): Checked<string> {
   const checked = text("reason", reason);
   if (!checked.ok) return checked;
   const { required, pattern } = entitlement.reason;
-  const metadata = { entitlement: entitlement.id, ...(pattern === undefined ? {} : { pattern }) };
+  const metadata = { method, entitlement: entitlement.id, ...(pattern === undefined ? {} : { pattern }) };
   const form = pattern === undefined ? "" : `, matching ${pattern}`;
   if (reason.trim() === "") {
     if (!required) return checked;

@@ -124,13 +124,17 @@ function mayNotVote(state: Elevation, ruling: Ruling): Refusal | undefined {
   const metadata = { ...about(state), principal: actor.facts.name };
   if (!isOpenForVotes(state)) {
     if (!mayVoteInSomeStage(entitlement, state, actor.facts)) return notAnApprover(state, ruling, metadata);
-    return refuse("ALREADY_DECIDED", `${state.id} takes no votes: it is ${whatBecameOf(state, nameOf)}`, { metadata }).denial;
+    return refuse(
+      "ALREADY_DECIDED",
+      `${state.id} takes no votes any more: it is ${whatBecameOf(state, nameOf)}. See: brevet show ${state.id}`,
+      { metadata },
+    ).denial;
   }
   const earlier = countingVotes(state).find((vote) => vote.voter?.id === actor.id);
   if (earlier) {
     const way = earlier.kind === VoteKind.DENY ? "against" : "for";
     const when = earlier.time ? ` at ${iso(timestampMs(earlier.time))}` : "";
-    const message = `${actor.facts.name} voted ${way} ${state.id}${when}, in stage ${earlier.stage + 1} of ${state.stages.length}; each person counts once over all stages`;
+    const message = `${actor.facts.name} voted ${way} ${state.id}${when}, in stage ${earlier.stage + 1} of ${state.stages.length}; each person counts once over all stages, and others have to vote now`;
     return refuse("ALREADY_VOTED", message, { metadata }).denial;
   }
   if (!matchesAny(stageSelectors(entitlement, state, state.stage), actor.facts)) return notAnApprover(state, ruling, metadata);
@@ -141,7 +145,10 @@ function notAnApprover(state: Elevation, { actor, entitlement }: Ruling, metadat
   const open = Math.min(state.stage, Math.max(0, state.stages.length - 1));
   const who = stageSelectors(entitlement, state, open);
   const place = state.stages.length > 1 ? `stage ${open + 1} of ${state.stages.length}, which is open` : state.entitlement;
-  const may = who.length > 0 ? `only ${who.join(", ")} may vote in ${place}` : `the policy names nobody who may vote in ${place}`;
+  const may =
+    who.length > 0
+      ? `only ${who.join(", ")} may vote in ${place}; ask one of them`
+      : `the policy names nobody who may vote in ${place}; an admin of ${state.audience} has to`;
   return refuse("NOT_AN_APPROVER", `${actor.facts.name} may not vote on ${state.id}: ${may}`, {
     metadata: { ...metadata, stage: `${open + 1}` },
   }).denial;

@@ -42,13 +42,15 @@ export function commandError(error: unknown, authority: string): CommandError {
 function remedy(reason: ReasonName, metadata: Readonly<Record<string, string>>): string {
   // The catalogue speaks to whoever writes a program.
   if (reason === "IDENTITY_MISSING") return IDENTITY_HINT;
-  const { method, elevation } = metadata;
+  const { method = "", elevation } = metadata;
+  // The authority names its own method where the refusal is about none.
+  const asked = method.startsWith("brevet.v1.") ? "" : method;
   return catalogue[reason].callerRemedy
     .replace(/`([a-zA-Z]+)`/g, (name, key: string) => {
       const value = metadata[key];
       return value === undefined || value === "" ? name : `${name} (${readable(key, value)})`;
     })
-    .replaceAll(/\bMETHOD\b/g, () => method || "METHOD")
+    .replaceAll(/\bMETHOD\b/g, () => asked || "METHOD")
     .replaceAll(/\bELEVATION\b/g, () => elevation || "ELEVATION");
 }
 

@@ -42,15 +42,15 @@ test("a message says what failed, why, what to run, where to click, and where it
   );
   assert.equal(
     await said(ElevationState.PENDING),
-    "ELEVATION_PENDING: elevation elv_a for test.v1.Ledger/Refund is not decided yet. Run: brevet watch elv_a  or open https://brevet.test/e/elv_a (decision dec_7KQ2)",
+    "ELEVATION_PENDING: elevation elv_a for test.v1.Ledger/Refund is not decided yet, and lapses at 2026-03-01T12:01:00.500Z. Run: brevet watch elv_a  or open https://brevet.test/e/elv_a (decision dec_7KQ2)",
   );
   assert.equal(
     await said(ElevationState.ACTIVE),
-    `ELEVATION_EXPIRED: the window of elevation elv_a for test.v1.Ledger/Refund ended at 2026-03-01T11:59:00.000Z. ${ask}`,
+    `ELEVATION_EXPIRED: the window of elevation elv_a for test.v1.Ledger/Refund ended at 2026-03-01T11:59:00.000Z; the authority's clock says 2026-03-01T12:00:00.500Z. ${ask}`,
   );
   assert.equal(
     await said(ElevationState.REVOKED),
-    "ELEVATION_REVOKED: elevation elv_a for test.v1.Ledger/Refund was revoked at 2026-03-01T11:59:00.000Z. Run: brevet show elv_a  or open https://brevet.test/e/elv_a (decision dec_7KQ2)",
+    "ELEVATION_REVOKED: elevation elv_a for test.v1.Ledger/Refund was revoked at 2026-03-01T11:59:00.000Z: learn by whom and why before you ask again. Run: brevet show elv_a  or open https://brevet.test/e/elv_a (decision dec_7KQ2)",
   );
 });
 

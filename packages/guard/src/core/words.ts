@@ -2,7 +2,7 @@
 // Says what failed, why, what to run. Never names what the caller may not know: it is given only that.
 import { approvalsOf, durationText, type Entitlement } from "@brevet/policy";
 import { catalogue } from "@brevet/protocol";
-import type { GuardRefusal } from "./call.ts";
+import { type GuardRefusal, isoTime } from "./call.ts";
 
 /** What to say, and what helps. Short: 400 bytes have to hold method, command, link and decision id. */
 export interface Words {
@@ -14,10 +14,18 @@ export interface Words {
   readonly page?: "elevation" | "entitlement";
 }
 
+/** The call that is refused. */
+interface CalledMethod {
+  readonly method: string;
+  readonly audience: string;
+  /** The authority's time, milliseconds since 1970; undefined before it is known. */
+  readonly nowMs: number | undefined;
+}
+
 /** The words for one refusal of a call of `method`. `facts` as in the refusal's metadata. */
-export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, string>>, call: { method: string; audience: string }): Words {
+export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, string>>, call: CalledMethod): Words {
   const { reason, offers, principal } = refusal;
-  const { method } = call;
+  const { method, audience } = call;
   const elevation = facts.elevation ?? "";
   const request = requestCommand(offers, method);
   const ask: Partial<Words> = request === undefined ? {} : { run: request, page: "entitlement" };
@@ -27,33 +35,54 @@ export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, st
       if (facts.present === undefined) return { says: `${method} needs an approved elevation${offered(offers)}.`, ...ask };
       return { says: `${method} wants the grant of elevation ${elevation} in brevet-grant, and none came.`, ...look("grant") };
     case "ELEVATION_PENDING":
-      return { says: `elevation ${elevation} for ${method} is not decided yet.`, ...look("watch") };
+      return {
+        says: `elevation ${elevation} for ${method} is not decided yet${facts.pendingUntil === undefined ? "" : `, and lapses at ${facts.pendingUntil}`}.`,
+        ...look("watch"),
+      };
     case "ELEVATION_SCHEDULED":
       if (facts.startTime !== undefined)
-        return { says: `elevation ${elevation} for ${method} starts at ${facts.startTime}.`, ...look("show") };
+        return {
+          says: `elevation ${elevation} for ${method} is approved and starts at ${facts.startTime}: call again then.`,
+          ...look("show"),
+        };
       return { says: `elevation ${elevation} for ${method} is approved but not started.`, ...look("start") };
     case "ELEVATION_DENIED":
-      return { says: `an approver refused elevation ${elevation} for ${method}.`, ...look("show") };
+      return { says: `an approver refused elevation ${elevation} for ${method}; their words say why.`, ...look("show") };
     case "ELEVATION_WITHDRAWN":
       return { says: `elevation ${elevation} for ${method} was withdrawn before a decision.`, ...ask };
     case "ELEVATION_LAPSED":
-      return { says: `elevation ${elevation} for ${method} lapsed: nobody decided or used it in time.`, ...ask };
+      return { says: `elevation ${elevation} for ${method} lapsed: nobody decided or used it in time. It was not refused.`, ...ask };
     case "ELEVATION_EXPIRED":
-      return { says: `the window of elevation ${elevation} for ${method} ended${at(facts.expiredAt)}.`, ...ask };
+      return { says: `the window of elevation ${elevation} for ${method} ended${at(facts.expiredAt)}${now(call)}.`, ...ask };
     case "ELEVATION_ENDED":
       return { says: `elevation ${elevation} for ${method} was handed back${at(facts.endedAt)}.`, ...ask };
     case "ELEVATION_REVOKED":
-      return { says: `elevation ${elevation} for ${method} was revoked${at(facts.endedAt)}.`, ...look("show") };
+      return {
+        says: `elevation ${elevation} for ${method} was revoked${at(facts.endedAt)}: learn by whom and why before you ask again.`,
+        ...look("show"),
+      };
     case "CONDITION_NOT_MET":
-      return { says: `this request to ${method} does not meet: ${facts.expression ?? "its condition"}.`, ...look("show") };
+      return {
+        says: `change this request to ${method}: it does not meet ${facts.expression ?? "the condition of what was approved"}.`,
+        ...look("show"),
+      };
     case "POLICY_MISCONFIGURED":
-      return { says: `a rule for ${method} cannot be enforced: ${facts.problem ?? "unknown"}.`, ...explain(reason) };
+      return {
+        says: `an admin of ${audience} has to correct the rule for ${method}, which cannot be enforced: ${facts.problem ?? "unknown"}.`,
+        ...explain(reason),
+      };
     case "NOT_ELIGIBLE":
-      return { says: `no entitlement lets ${principal?.name ?? "the caller"} ask for ${method}.`, ...explain(reason) };
+      return {
+        says: `no entitlement lets ${principal?.name ?? "the caller"} ask for ${method}: an admin of ${audience} can add you.`,
+        ...explain(reason),
+      };
     case "METHOD_FORBIDDEN":
-      return { says: `the policy of ${call.audience} forbids ${method}, or does not list it.`, ...explain(reason) };
+      return {
+        says: `the policy of ${audience} forbids ${method}, or does not list it: check the name, or ask an admin.`,
+        ...explain(reason),
+      };
     case "GRANT_EXPIRED":
-      return { says: `the grant ended${at(facts.expiredAt)}; its elevation may go on.`, ...look("grant") };
+      return { says: `the grant ended${at(facts.expiredAt)}${now(call)}. Its elevation may go on: get a fresh grant.`, ...look("grant") };
     case "GRANT_SCOPE_MISMATCH":
       return { says: `the grant does not cover ${method}.`, ...ask };
     case "GRANT_PAYLOAD_MISMATCH":
@@ -61,9 +90,12 @@ export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, st
     case "IDENTITY_MISSING":
       return { says: `${method} needs \`authorization: Bearer <token>\`, and none came${why(facts.problem)}.`, ...explain(reason) };
     case "IDENTITY_EXPIRED":
-      return { says: `the identity token ended${at(facts.expiredAt)}: sign in again, or renew it.` };
+      return { says: `the identity token ended${at(facts.expiredAt)}${now(call)}. Sign in again, or renew it.` };
     case "IDENTITY_NOT_YET_VALID":
-      return { says: `the identity token is valid from ${facts.validFrom ?? "later"}.`, ...explain(reason) };
+      return {
+        says: `the identity token is valid from ${facts.validFrom ?? "later"}${now(call)}. Correct the issuer's clock, or wait.`,
+        ...explain(reason),
+      };
     case "IDENTITY_AUDIENCE_MISMATCH":
       return { says: `the identity token is not for ${facts.expectedAudience ?? "this service"}.`, run: "brevet token inspect -" };
     case "REQUEST_QUOTA_EXCEEDED":
@@ -94,6 +126,11 @@ function requestCommand([first]: readonly Entitlement[], method: string): string
 
 function at(time: string | undefined): string {
   return time === undefined ? "" : ` at ${time}`;
+}
+
+/** What a caller whose own clock is off compares with. */
+function now({ nowMs }: CalledMethod): string {
+  return nowMs === undefined ? "" : `; the authority's clock says ${isoTime(nowMs)}`;
 }
 
 function why(problem: string | undefined): string {

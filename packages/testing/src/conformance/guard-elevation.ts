@@ -29,12 +29,24 @@ const ended = (reason: ReasonName, says: string, helps: "request" | "show"): Exp
 
 /** What each final state is refused with. */
 const FINAL = {
-  DENIED: ended("ELEVATION_DENIED", "an approver refused elevation {elevation} for {method}.", "show"),
+  DENIED: ended("ELEVATION_DENIED", "an approver refused elevation {elevation} for {method}; their words say why.", "show"),
   WITHDRAWN: ended("ELEVATION_WITHDRAWN", "elevation {elevation} for {method} was withdrawn before a decision.", "request"),
-  LAPSED: ended("ELEVATION_LAPSED", "elevation {elevation} for {method} lapsed: nobody decided or used it in time.", "request"),
-  EXPIRED: ended("ELEVATION_EXPIRED", "the window of elevation {elevation} for {method} ended at {time}.", "request"),
+  LAPSED: ended(
+    "ELEVATION_LAPSED",
+    "elevation {elevation} for {method} lapsed: nobody decided or used it in time. It was not refused.",
+    "request",
+  ),
+  EXPIRED: ended(
+    "ELEVATION_EXPIRED",
+    "the window of elevation {elevation} for {method} ended at {time}; the authority's clock says {time}.",
+    "request",
+  ),
   ENDED: ended("ELEVATION_ENDED", "elevation {elevation} for {method} was handed back at {time}.", "request"),
-  REVOKED: ended("ELEVATION_REVOKED", "elevation {elevation} for {method} was revoked at {time}.", "show"),
+  REVOKED: ended(
+    "ELEVATION_REVOKED",
+    "elevation {elevation} for {method} was revoked at {time}: learn by whom and why before you ask again.",
+    "show",
+  ),
 } as const;
 
 export const elevationCases: readonly VerdictCase[] = [
@@ -75,7 +87,7 @@ export const elevationCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "ELEVATION_PENDING",
-      says: "elevation {elevation} for {method} is not decided yet. Run: brevet watch {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "elevation {elevation} for {method} is not decided yet, and lapses at {time}. Run: brevet watch {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "plain", pendingUntil: "{time}" },
       offers: ["plain"],
       help: ["/e/{elevation}", "/r/plain"],
@@ -97,7 +109,7 @@ export const elevationCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "ELEVATION_SCHEDULED",
-      says: "elevation {elevation} for {method} starts at {time}. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "elevation {elevation} for {method} is approved and starts at {time}: call again then. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "plain", startBy: "{time}", startTime: "{time}" },
       help: ["/e/{elevation}"],
     },
@@ -144,7 +156,7 @@ export const elevationCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "ELEVATION_SCHEDULED",
-      says: "elevation {elevation} for {method} starts at {time}. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "elevation {elevation} for {method} is approved and starts at {time}: call again then. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "plain", startTime: "{time}" },
       help: ["/e/{elevation}"],
     },

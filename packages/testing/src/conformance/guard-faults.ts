@@ -219,7 +219,7 @@ export function limitConformance(promise: ScenePromise): void {
       await at.client.call(methodOf("Hidden", "Unary"), headers),
       {
         reason: "METHOD_FORBIDDEN",
-        says: "the policy of conformance-test forbids {method}, or does not list it. Run: brevet explain METHOD_FORBIDDEN",
+        says: "the policy of conformance-test forbids {method}, or does not list it: check the name, or ask an admin. Run: brevet explain METHOD_FORBIDDEN",
       },
       "and the guard goes on",
     );

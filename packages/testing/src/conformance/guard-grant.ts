@@ -126,7 +126,7 @@ export const grantCases: readonly VerdictCase[] = [
       facts.grant(elevation, { claims: { iat: facts.nowSeconds - 60, nbf: facts.nowSeconds - 60, exp: facts.nowSeconds } }),
     {
       reason: "GRANT_EXPIRED",
-      says: "the grant ended at {time}; its elevation may go on. Run: brevet grant {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "the grant ended at {time}; the authority's clock says {time}. Its elevation may go on: get a fresh grant. Run: brevet grant {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "shown", expiredAt: "{time}", present: "grant", skewMs: "{ms}" },
       offers: ["shown"],
       help: ["/e/{elevation}", "/r/shown"],
@@ -220,7 +220,7 @@ export const grantCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "ELEVATION_REVOKED",
-      says: "elevation {elevation} for {method} was revoked at {time}. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "elevation {elevation} for {method} was revoked at {time}: learn by whom and why before you ask again. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", endedAt: "{time}", entitlement: "shown" },
       offers: ["shown"],
       help: ["/e/{elevation}", "/r/shown"],

@@ -140,7 +140,7 @@ export const identityCases: readonly VerdictCase[] = [
     given: ({ as, facts }) => as({ claims: { exp: facts.nowSeconds - 30 } }),
     expects: {
       reason: "IDENTITY_EXPIRED",
-      says: "the identity token ended at {time}: sign in again, or renew it.",
+      says: "the identity token ended at {time}; the authority's clock says {time}. Sign in again, or renew it.",
       metadata: { expiredAt: "{time}", skewMs: "{ms}" },
     },
   },
@@ -153,7 +153,11 @@ export const identityCases: readonly VerdictCase[] = [
   {
     name: "a token is not yet valid more than 30 s before its start",
     given: ({ as, facts }) => as({ claims: { nbf: facts.nowSeconds + 31 } }),
-    expects: explained("IDENTITY_NOT_YET_VALID", "the identity token is valid from {time}.", { skewMs: "{ms}", validFrom: "{time}" }),
+    expects: explained(
+      "IDENTITY_NOT_YET_VALID",
+      "the identity token is valid from {time}; the authority's clock says {time}. Correct the issuer's clock, or wait.",
+      { skewMs: "{ms}", validFrom: "{time}" },
+    ),
   },
   {
     name: "a token is good from 30 s before its start",

@@ -31,7 +31,7 @@ export const policyCases: readonly VerdictCase[] = [
     given: ({ as }) => as(),
     expects: {
       reason: "METHOD_FORBIDDEN",
-      says: "the policy of conformance-test forbids {method}, or does not list it. Run: brevet explain METHOD_FORBIDDEN",
+      says: "the policy of conformance-test forbids {method}, or does not list it: check the name, or ask an admin. Run: brevet explain METHOD_FORBIDDEN",
     },
   },
   {
@@ -40,7 +40,7 @@ export const policyCases: readonly VerdictCase[] = [
     given: ({ as }) => as(),
     expects: {
       reason: "METHOD_FORBIDDEN",
-      says: "the policy of conformance-test forbids {method}, or does not list it. Run: brevet explain METHOD_FORBIDDEN",
+      says: "the policy of conformance-test forbids {method}, or does not list it: check the name, or ask an admin. Run: brevet explain METHOD_FORBIDDEN",
     },
   },
   {
@@ -74,7 +74,10 @@ export const policyCases: readonly VerdictCase[] = [
     name: "who may not ask for an entitlement is not told of it",
     group: "Others",
     given: ({ as }) => as(),
-    expects: { reason: "NOT_ELIGIBLE", says: "no entitlement lets {principal} ask for {method}. Run: brevet explain NOT_ELIGIBLE" },
+    expects: {
+      reason: "NOT_ELIGIBLE",
+      says: "no entitlement lets {principal} ask for {method}: an admin of conformance-test can add you. Run: brevet explain NOT_ELIGIBLE",
+    },
   },
   {
     name: "a request that meets the condition runs, unknown fields and all",
@@ -96,7 +99,7 @@ export const policyCases: readonly VerdictCase[] = [
     message: requestOf(501),
     expects: {
       reason: "CONDITION_NOT_MET",
-      says: "this request to {method} does not meet: request.amount_cents <= 500. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "change this request to {method}: it does not meet request.amount_cents <= 500. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "limited", expression: "request.amount_cents <= 500" },
       help: ["/e/{elevation}"],
     },
@@ -108,7 +111,7 @@ export const policyCases: readonly VerdictCase[] = [
     message: requestOf(501),
     expects: {
       reason: "CONDITION_NOT_MET",
-      says: "this request to {method} does not meet: request.amount_cents <= 500.",
+      says: "change this request to {method}: it does not meet request.amount_cents <= 500.",
       metadata: { entitlement: "limited", expression: "request.amount_cents <= 500" },
     },
   },
@@ -122,7 +125,7 @@ export const policyCases: readonly VerdictCase[] = [
     message: Buffer.from([0x0f]),
     expects: {
       reason: "POLICY_MISCONFIGURED",
-      says: "a rule for {method} cannot be enforced: the request does not read as one conformance.v1.Request to everybody: amount_cents has the form of another type. Run: brevet explain POLICY_MISCONFIGURED",
+      says: "an admin of conformance-test has to correct the rule for {method}, which cannot be enforced: the request does not read as one conformance.v1.Request to everybody: amount_cents has the form of another type. Run: brevet explain POLICY_MISCONFIGURED",
       metadata: {
         elevation: "{elevation}",
         entitlement: "limited",
@@ -142,7 +145,7 @@ export const policyCases: readonly VerdictCase[] = [
     message: requestOf(101),
     expects: {
       reason: "CONDITION_NOT_MET",
-      says: "this request to {method} does not meet: request.amount_cents <= 100. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
+      says: "change this request to {method}: it does not meet request.amount_cents <= 100. Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}",
       metadata: { elevation: "{elevation}", entitlement: "limited", expression: "request.amount_cents <= 100" },
       offers: ["limited"],
       help: ["/e/{elevation}", "/r/limited"],
@@ -156,7 +159,7 @@ export const policyCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "CONDITION_NOT_MET",
-      says: 'this request to {method} does not meet: principal.name == "user:rae@acme.test". Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}',
+      says: 'change this request to {method}: it does not meet principal.name == "user:rae@acme.test". Run: brevet show {elevation}  or open https://brevet.test/e/{elevation}',
       metadata: { elevation: "{elevation}", entitlement: "plain", expression: 'principal.name == "user:rae@acme.test"' },
       offers: ["plain"],
       help: ["/e/{elevation}", "/r/plain"],
@@ -170,7 +173,7 @@ export const policyCases: readonly VerdictCase[] = [
     },
     expects: {
       reason: "POLICY_MISCONFIGURED",
-      says: "a rule for {method} cannot be enforced: conformance.v1.Request has no field no_such_field. Run: brevet explain POLICY_MISCONFIGURED",
+      says: "an admin of conformance-test has to correct the rule for {method}, which cannot be enforced: conformance.v1.Request has no field no_such_field. Run: brevet explain POLICY_MISCONFIGURED",
       metadata: {
         elevation: "{elevation}",
         entitlement: "plain",

@@ -171,7 +171,7 @@ export function timeConformance(promise: ScenePromise): void {
         answer,
         {
           reason: "POLICY_MISCONFIGURED",
-          says: "a rule for {method} cannot be enforced: this guard cannot enforce the newest policy; its log says why. Run: brevet explain POLICY_MISCONFIGURED",
+          says: "an admin of conformance-test has to correct the rule for {method}, which cannot be enforced: this guard cannot enforce the newest policy; its log says why. Run: brevet explain POLICY_MISCONFIGURED",
           metadata: { problem: "this guard cannot enforce the newest policy; its log says why" },
           identified: false,
         },
