@@ -1,17 +1,22 @@
 // `brevet doctor` finds each fault that is really made, names it with its fix, and finds nothing where nothing is wrong.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, createServer, type Http2Server, type Http2Session } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { newId } from "@brevet/protocol";
+import { PolicyAppliedSchema } from "@brevet/protocol/brevet/v1/log";
 import { create } from "@bufbuild/protobuf";
 import { credentials, InterceptingCall, Metadata } from "@grpc/grpc-js";
 import { LedgerClient } from "../../examples/ledger/src/calls.ts";
 import { RefundRequestSchema } from "../../examples/ledger/src/gen/payments/v1/ledger_pb.ts";
+import { evolve, nextDueMs } from "../../packages/authority/src/elevation/evolve.ts";
+import { Log } from "../../packages/authority/src/log/log.ts";
+import { openEmbeddedStore } from "../../packages/authority/src/store/embedded/embedded.ts";
 import { startTestAuthority, TestCa, TestIssuer } from "../../packages/testing/src/testing.ts";
 import { AUDITOR, CALLER, REFUND, Scene } from "../scene.ts";
 
@@ -106,7 +111,8 @@ test("where nothing is wrong nothing is found; what callers did wrong is, with i
   });
 
   await t.test("a protected method without a guard in front of it, which is not run", async () => {
-    const bare = await scene.stage.service(join(scene.data), ["--unguarded", "--listen", "127.0.0.1:0"]);
+    const folder = await mkdtemp(join(scene.data, "bare-"));
+    const bare = await scene.stage.service(folder, ["--unguarded", "--listen", "127.0.0.1:0"]);
     const { address } = bare.ready as { address: string };
     const { status, said } = await examine(scene, ["--target", address, "--method", REFUND, ...CALLER]);
     assert.equal(status, 1);
@@ -186,7 +192,13 @@ test("a certificate that has expired, is not yet valid, or is for another name",
     await writeFile(join(scene.data, "tls.crt"), cert);
     await writeFile(join(scene.data, "tls.key"), key);
     const tls = ["--tls-cert", join(scene.data, "tls.crt"), "--tls-key", join(scene.data, "tls.key")];
-    const secure = await scene.stage.service(scene.data, ["--authority", scene.url, "--as", "workload:ledger", ...tls]);
+    const secure = await scene.stage.service(await mkdtemp(join(scene.data, "tls-")), [
+      "--authority",
+      scene.url,
+      "--as",
+      "workload:ledger",
+      ...tls,
+    ]);
     const { address } = secure.ready as { address: string };
     const { status, said } = await examine(scene, ["--target", `https://${address}`, "--target-ca", caFile, ...CALLER]);
     assert.equal(status, 3);
@@ -209,22 +221,8 @@ test("the authority's own certificate, expired", { timeout: 60_000 }, async () =
 
 test("a guard whose keys are older than the issuer's", { timeout: 60_000 }, async () => {
   await using issuer = await TestIssuer.start();
-  await using scene = await Scene.open({
-    policy: async (data) => {
-      const { readFile, copyFile } = await import("node:fs/promises");
-      const example = fileURLToPath(new URL("../../examples/ledger/", import.meta.url));
-      const text = await readFile(join(example, "policy.yaml"), "utf8");
-      await copyFile(join(example, "ledger.binpb"), join(data, "ledger.binpb"));
-      const identity = `identity:\n  issuers:\n    - issuer: ${issuer.issuer}\n      audiences: [payments-prod]\n      principal: "'user:' + claims.sub"\n`;
-      const file = join(data, "policy.yaml");
-      await writeFile(file, text.replace("\ngroups:", `\n${identity}\ngroups:`));
-      return file;
-    },
-  });
-  const [own, service] = [join(scene.data, "own.token"), join(scene.data, "service.token")];
-  await writeFile(own, await issuer.token({ audience: "brevet", subject: "sam@acme.test" }));
-  await writeFile(service, await issuer.token({ audience: "payments-prod", subject: "sam@acme.test" }));
-  const words = [...target(scene), "--token-file", own, "--service-token-file", service];
+  const { scene, words } = await trusting(issuer);
+  await using _ = scene;
   const good = await examine(scene, words);
   assert.deepEqual([good.status, good.said], [0, ""]);
   // The issuer has another key from now on; nobody has fetched it, since no token of it has come.
@@ -236,6 +234,56 @@ test("a guard whose keys are older than the issuer's", { timeout: 60_000 }, asyn
     new RegExp(`^issuer's keys at ${scene.address}: its guard's are older than the issuer's: .*IDENTITY_KEY_UNKNOWN`, "m"),
   );
 });
+
+test("a guard that enforces an older policy than the current one", { timeout: 60_000 }, async () => {
+  // Not the authority's own issuer, whose name is its address.
+  await using issuer = await TestIssuer.start();
+  const { scene, words } = await trusting(issuer);
+  await using _ = scene;
+  const data = join(scene.data, "authority");
+  await scene.stage.stop(scene.authority);
+  // Another version is applied, and the guard, which looks for the authority where it was, does not hear of it.
+  await applyAgain(data);
+  const { url } = await scene.stage.authority(data);
+  assert.notEqual(url, scene.url);
+  const { status, said } = await examine(scene, words);
+  assert.equal(status, 1);
+  assert.match(said, new RegExp(`^policy at ${scene.address}: version 1 is in force, and 2 is current`, "m"));
+});
+
+/** A scene whose policy trusts an issuer, and the words by which Sam, of that issuer, has the doctor look at it. */
+async function trusting(issuer: TestIssuer): Promise<{ scene: Scene; words: readonly string[] }> {
+  const example = fileURLToPath(new URL("../../examples/ledger/", import.meta.url));
+  const identity = `identity:\n  issuers:\n    - issuer: ${issuer.issuer}\n      audiences: [payments-prod]\n      principal: "'user:' + claims.sub"\n`;
+  const scene = await Scene.open({
+    policy: async (data) => {
+      await copyFile(join(example, "ledger.binpb"), join(data, "ledger.binpb"));
+      const file = join(data, "policy.yaml");
+      await writeFile(file, (await readFile(join(example, "policy.yaml"), "utf8")).replace("\ngroups:", `\n${identity}\ngroups:`));
+      return file;
+    },
+  });
+  const [own, service] = [join(scene.data, "own.token"), join(scene.data, "service.token")];
+  await writeFile(own, await issuer.token({ audience: "brevet", subject: "sam@acme.test" }));
+  await writeFile(service, await issuer.token({ audience: "payments-prod", subject: "sam@acme.test" }));
+  return { scene, words: [...target(scene), "--token-file", own, "--service-token-file", service] };
+}
+
+/** The policy that is in force, once more, as version 2: what an authority would write, into the log of one that is stopped. */
+async function applyAgain(data: string): Promise<void> {
+  await using store = await openEmbeddedStore(data);
+  await using log = await Log.open({ store, newId, fold: { evolve, nextDueMs } });
+  const [stored] = await store.policies();
+  assert.ok(stored !== undefined);
+  const texts = await store.openings([stored.document, ...(stored.descriptors ? [stored.descriptors] : [])]);
+  const textOf = (commitment: Uint8Array) => texts.get(Buffer.from(commitment).toString("hex")) ?? assert.fail("a text is gone");
+  const document = Buffer.from(textOf(stored.document)).toString("utf8");
+  await log.write(async (tx) => {
+    const value = create(PolicyAppliedSchema, { version: 2n, document: tx.seal(`${document}\n# once more\n`) });
+    if (stored.descriptors) value.descriptors = tx.seal(textOf(stored.descriptors));
+    tx.append({ audience: stored.audience, actor: "", requestId: "", elevation: "", event: { case: "policyApplied", value } });
+  });
+}
 
 function part(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString("base64url");
