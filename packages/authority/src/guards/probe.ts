@@ -45,12 +45,12 @@ export class Probe {
     answer.authorityTime = answer.time ?? timestampFromMs(0);
     if (principal === undefined) return answer;
     answer.policyVersion = policies.current(audience)?.version ?? 0n;
-    const issuer = this.#issuer(String(principal.claims["iss"] ?? ""), audience);
+    const issuer = this.#issuer(principal.claims["iss"], audience);
     if (issuer !== undefined) answer.issuer = issuer;
     return answer;
   }
 
-  #issuer(name: string, audience: string) {
+  #issuer(name: unknown, audience: string) {
     const policy = this.#options.policies.current(audience)?.policy;
     const published = policy === undefined ? [] : this.#options.identities.publishedKeys(policy);
     const found = published.find(({ issuer }) => issuer === name);

@@ -46,7 +46,8 @@ export function probeAnswer(
     grantKeyIds: [...(knowledge?.keys.grants.keys() ?? [])].toSorted(),
     principal: principal?.name ?? "",
   });
-  const issuer = knowledge?.keys.issuers.get(String(principal?.claims["iss"] ?? ""));
+  const name = principal?.claims["iss"];
+  const issuer = typeof name === "string" ? knowledge?.keys.issuers.get(name) : undefined;
   if (issuer !== undefined) {
     const keyIds = (issuer.keys?.jwks().keys ?? []).map(({ kid }) => kid ?? "").toSorted();
     answer.issuer = create(ProbedIssuerSchema, {
