@@ -97,7 +97,10 @@ export function wordsOf(refusal: GuardRefusal, facts: Readonly<Record<string, st
         ...explain(reason),
       };
     case "IDENTITY_AUDIENCE_MISMATCH":
-      return { says: `the identity token is not for ${facts.expectedAudience ?? "this service"}.`, run: "brevet token inspect -" };
+      return {
+        says: `the identity token is not for ${facts.expectedAudience ?? "this service"}: sign in for that audience.`,
+        run: "brevet token inspect -",
+      };
     case "REQUEST_QUOTA_EXCEEDED":
       return { says: "too many tokens from this peer failed their checks; new ones have to wait a moment." };
     default:

@@ -122,7 +122,7 @@ export const identityCases: readonly VerdictCase[] = [
     given: ({ as }) => as({ claims: { aud: "another-service" } }),
     expects: {
       reason: "IDENTITY_AUDIENCE_MISMATCH",
-      says: "the identity token is not for conformance-test. Run: brevet token inspect -",
+      says: "the identity token is not for conformance-test: sign in for that audience. Run: brevet token inspect -",
       metadata: { expectedAudience: "conformance-test" },
     },
   },
@@ -131,7 +131,7 @@ export const identityCases: readonly VerdictCase[] = [
     given: ({ as }) => as({ claims: { aud: ["conformance-test", "brevet"] } }),
     expects: {
       reason: "IDENTITY_AUDIENCE_MISMATCH",
-      says: "the identity token is not for conformance-test. Run: brevet token inspect -",
+      says: "the identity token is not for conformance-test: sign in for that audience. Run: brevet token inspect -",
       metadata: { expectedAudience: "conformance-test" },
     },
   },

@@ -51,10 +51,10 @@ export const elevationRefusals = {
     await scene.refusedRefund(emma);
   },
   async ELEVATION_REVOKED(scene) {
-    const rob = someone("rob");
-    const id = await scene.approved(REFUND, ...TICKET, ...rob);
-    await scene.does("revoke", id, "--wait", ...PAT, "--comment", "the laptop was stolen");
-    await scene.refusedRefund(rob);
+    const rob = someone("rob", "group:watch");
+    const id = await scene.approved("payments.v1.Ledger/Follow", ...rob);
+    await scene.does("start", id, ...rob);
+    await scene.during(["follow", ...rob], () => scene.does("revoke", id, "--wait", ...PAT, "--comment", "the laptop was stolen"));
   },
   async APPROVAL_WAIT_TIMEOUT(scene) {
     await scene.refusedRefund(someone("tim"), "--authority", scene.places.url, "--wait", "1s", ...TICKET);

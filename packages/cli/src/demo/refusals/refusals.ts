@@ -3,6 +3,7 @@
 import { catalogue, type ReasonName } from "@brevet/protocol";
 import { CommandError, exitStatus } from "../../output/status.ts";
 import { narrator } from "../narration.ts";
+import { credentialRefusals } from "./credentials.ts";
 import { elevationRefusals } from "./elevations.ts";
 import { policyRefusals } from "./policies.ts";
 import { type Provocation, Rehearsal } from "./rehearsal.ts";
@@ -11,6 +12,7 @@ import { voteRefusals } from "./votes.ts";
 
 /** How each is provoked. */
 export const provocations: Readonly<Partial<Record<ReasonName, Provocation>>> = {
+  ...credentialRefusals,
   ...elevationRefusals,
   ...policyRefusals,
   ...voteRefusals,
@@ -30,7 +32,8 @@ export async function tellRefusal(reason: ReasonName, write: (text: string) => v
   await using rehearsal = await Rehearsal.open();
   for (const { command, stdout, stderr } of await rehearsal.play(reason, provoke, signal)) {
     tell.say(`$ ${command}`);
-    // The status once more as JSON, for programs, follows what a refused caller reads.
-    tell.quote("seen", `${stderr}${stdout.startsWith('{"error"') ? "" : stdout}`);
+    // What a refused caller reads comes once more as JSON, for programs.
+    const answers = stdout.split("\n").filter((line) => line !== "" && !line.startsWith('{"error"'));
+    tell.quote("seen", [...answers, stderr].join("\n"));
   }
 }

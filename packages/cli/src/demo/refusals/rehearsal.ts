@@ -1,6 +1,6 @@
 // The stage for one refusal: an authority and the guarded ledger as processes, and the commands that people type at them, kept in order.
 // Never decides what is a refusal: the families beside it say how each is provoked.
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -123,6 +123,29 @@ export class Scene {
     return id;
   }
 
+  /** An identity token for an audience, in a file. Resolves with its name; the token itself is not kept with the steps. */
+  async token(audience: string, ...who: readonly string[]): Promise<string> {
+    const words = ["token", "dev", "--for-audience", audience, ...who];
+    const file = join(this.places.data, `${this.reason.toLowerCase()}.token`);
+    const printed = await this.places.stage.brevet(words);
+    if (printed.status !== 0) throw unexpected("There is no token", printed);
+    await writeFile(file, printed.stdout);
+    this.#keep("npx brevet", [...words, ">", file], { ...printed, stdout: "" });
+    return file;
+  }
+
+  /** A call that goes on, such as a stream, which something ends meanwhile. Resolves when it has come to that. */
+  async during(words: readonly string[], meanwhile: () => Promise<unknown>): Promise<Step> {
+    const open = Promise.withResolvers<void>();
+    const at = ["--address", this.places.address];
+    const call = this.places.stage.caller([...words, ...at], () => open.resolve());
+    const early = call.then((ended) => Promise.reject(unexpected("The call did not go on", ended)));
+    await Promise.race([open.promise, early]);
+    early.catch(() => {});
+    await meanwhile();
+    return this.#keep(CLIENT, words, await call);
+  }
+
   /** The ledger's own client with these words. */
   async call(...words: readonly string[]): Promise<Step> {
     const at = ["--address", this.places.address];
@@ -164,11 +187,28 @@ export function someone(name: string, group = "group:support"): readonly string[
   return ["--as", `user:${name}@acme.test`, "--groups", group];
 }
 
+/** The message of the refusal that a command ended with, as every gRPC client has it; undefined if it did not. */
+export function messageIn(reason: ReasonName, { status, stderr }: Finished): string | undefined {
+  if (status === 0) return undefined;
+  const line = stderr.split("\n").findLast((each) => each.includes(`${reason}: `));
+  return line?.slice(line.indexOf(`${reason}: `));
+}
+
+/** A text with what differs from one time to the next replaced: ids, times, ports, revisions. */
+export function normalised(text: string): string {
+  let seconds = 0;
+  return text
+    .replaceAll(/\b(elv|dec)_[0-9A-Z]{26}\b/g, "$1_…")
+    .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, () => `2026-03-02T09:15:0${seconds++ % 10}Z`)
+    .replaceAll(/127\.0\.0\.1:\d{2,5}/g, "127.0.0.1:7400")
+    .replaceAll(/(revision|you saw) \d+/g, "$1 N");
+}
+
 /** Whether a command ended with the refusal. */
-function shows(reason: ReasonName, { status, stderr }: Finished): boolean {
-  return status !== 0 && stderr.includes(`${reason}: `);
+function shows(reason: ReasonName, finished: Finished): boolean {
+  return messageIn(reason, finished) !== undefined;
 }
 
 function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+  return /^(>|[\w@%+=:,./-]+)$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
