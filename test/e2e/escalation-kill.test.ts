@@ -77,12 +77,13 @@ test("kill -9 while an elevation waits: it is escalated once, who watches sees i
     const watched = new Lines();
     const waiting = stage.brevet(["request", METHOD, "--wait", "--output", "json", ...SAM]);
     const watching = stage.brevet(["watch", "--output", "json", ...ANA], watched.push);
-    const asked = new Lines();
-    const deciding = stage.brevet(["watch", "--decidable", "--output", "json", ...LEA], asked.push);
     const { id } = await watched.until(({ stateName }) => stateName === "PENDING");
     first.process.kill("SIGKILL");
     await once(first.process, "close");
     const second = await serve(new URL(url).port);
+    // Not before the kill: nothing shows when it has signed in, and without that it would end there.
+    const asked = new Lines();
+    const deciding = stage.brevet(["watch", "--decidable", "--output", "json", ...LEA], asked.push);
     await watched.until((seen) => escalated(seen, 0).length > 0);
     await asked.until((seen) => seen.id === id);
     const early = await stage.brevet(["approve", id, ...LEA]);
